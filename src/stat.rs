@@ -1,8 +1,58 @@
-//! Draws and their tails: everything that Taggant knows about chance.
+//! Draws and their tails: everything that Taggant knows about chance. It knows no scheme, no text and no model.
+//!
+//! # One statistic
+//!
+//! Every claim rests on one kind of number,
+//!
+//! ```text
+//! S = Σ aᵢ Xᵢ ,
+//! ```
+//!
+//! a sum over *draws*: random variables that a secret key made. Nothing has to be assumed about them, because we made them. If the
+//! suspect has nothing to do with the key (this is H0), then each Xᵢ has a known law, they are independent, and the coefficients aᵢ
+//! were fixed without the key. So P(S ≥ s) has one exact value: no model of language, no asymptotics, no calibration set.
+//!
+//! # Which tail
+//!
+//! The type of the sum decides, never the smaller number:
+//!
+//! | draws | coefficients | tail |
+//! |---|---|---|
+//! | keyed coins, keyed choices | whole numbers | exact: [`lattice::lattice_ln_sf`], for equal ones the binomial in closed form |
+//! | exponential (never above Exp(1)) | 1 | that of the Gamma law: [`tail::gamma_ln_sf`] |
+//! | exponential, or mixed with others | real | Chernoff's bound: [`chernoff::chernoff_ln_sf`] |
+//! | assigned to one of two arms by the key | – | hypergeometric: [`tail::hypergeometric_ln_sf`] |
+//! | any, looked at while they come in | real | [`eprocess::EProcess`], valid whenever one stops |
+//!
+//! Everything is a natural logarithm, because p-values far below 1e-308 occur; and everything is the same on every machine, because
+//! [`math`] does not use the platform's functions.
+//!
+//! ```
+//! use taggant::stat::Rate;
+//! use taggant::stat::lattice::{LatticeTerm, lattice_ln_sf};
+//!
+//! // Fair coins: a thousand that count once and ten that count thirty times; the sum reached 800.
+//! let fair = Rate::new(1, 2)?;
+//! let terms = [LatticeTerm::coins(1, fair, 1000), LatticeTerm::coins(30, fair, 10)];
+//! let tail = lattice_ln_sf(&terms, 800)?;
+//! assert!(tail.ln_p < -7.0 && tail.ln_p >= tail.estimate);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Around it
+//!
+//! [`estimate`] says how large an effect is, [`multiple`] what several tests at once cost, [`power`] how much is needed to see
+//! anything. [`cumulant`] and the inversion behind [`lattice`] are the machinery.
 
+pub mod chernoff;
+pub mod cumulant;
+pub mod eprocess;
+pub mod estimate;
 mod inversion;
 pub mod lattice;
 pub mod math;
+pub mod multiple;
+pub mod power;
 mod rate;
 pub mod tail;
 

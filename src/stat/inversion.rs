@@ -20,6 +20,7 @@
 //! Four things separate the computed T from the true one, and each is bounded here: mass of the tilted law outside the window of N
 //! values, which folds back or is missed (Chernoff's bound); left-out angles; rounding of φ; rounding of K(λ) − λk.
 
+use super::cumulant::{Cumulant, finite, saddle, total};
 use super::math::{Sum, UNIT, atan2, ceil_to_u64, exp, exp_m1, ln, ln_1m_exp, ln_1p, sin_cos, sqrt, to_f64};
 
 /// `count` independent copies of a finite law on whole numbers: atoms (value, probability), ascending, the first at 0.
@@ -47,11 +48,7 @@ pub(super) fn ln_upper(groups: &[Group], k: u64) -> Result<Enclosed, TooWide> {
     if k == top {
         return Ok(top_atom(groups));
     }
-    let direct = if to_f64(k) > cumulant(groups, 0.0).mean {
-        Some(tilted_upper(groups, k)?)
-    } else {
-        None
-    };
+    let direct = if to_f64(k) > cumulant(groups, 0.0).mean { Some(tilted_upper(groups, k)?) } else { None };
     if let Some(tail) = direct
         && tail.estimate < -std::f64::consts::LN_2
     {
@@ -60,11 +57,7 @@ pub(super) fn ln_upper(groups: &[Group], k: u64) -> Result<Enclosed, TooWide> {
     // Above ½ the digits of ln p are those of the complement; its error then counts in the other direction.
     let flipped: Vec<Group> = groups.iter().map(Group::flipped).collect();
     let k = top - k + 1;
-    let q = if k == top {
-        top_atom(&flipped)
-    } else {
-        tilted_upper(&flipped, k)?
-    };
+    let q = if k == top { top_atom(&flipped) } else { tilted_upper(&flipped, k)? };
     let estimate = ln_1m_exp(q.estimate.min(0.0));
     let rounding = 8.0 * UNIT * estimate.abs();
     Ok(Enclosed {
@@ -81,17 +74,10 @@ pub(super) fn top(groups: &[Group]) -> u64 {
 
 /// ln P(S = top): every draw at its largest value.
 pub(super) fn top_atom(groups: &[Group]) -> Enclosed {
-    let sum: Sum = groups
-        .iter()
-        .map(|group| to_f64(group.count) * group.ln_top_probability())
-        .collect();
+    let sum: Sum = groups.iter().map(|group| to_f64(group.count) * group.ln_top_probability()).collect();
     let estimate = sum.value();
     let error = 8.0 * UNIT * estimate.abs();
-    Enclosed {
-        estimate,
-        below: error,
-        above: error,
-    }
+    Enclosed { estimate, below: error, above: error }
 }
 
 impl Group {
@@ -104,122 +90,34 @@ impl Group {
         let Some((&(_, p), rest)) = self.atoms.split_last() else {
             return 0.0;
         };
-        if p > 0.5 {
-            ln_1p(-rest.iter().map(|atom| atom.1).collect::<Sum>().value())
-        } else {
-            ln(p)
-        }
+        if p > 0.5 { ln_1p(-rest.iter().map(|atom| atom.1).collect::<Sum>().value()) } else { ln(p) }
     }
 
     /// Mean and variance of one copy.
     pub(super) fn moments(&self) -> (f64, f64) {
-        let one = self.tilted(0.0).1;
+        let one = self.cumulant(0.0);
         (one.mean, one.variance)
     }
 
     /// The law of (largest value − X).
     fn flipped(&self) -> Self {
         let span = self.span();
-        Self {
-            atoms: self.atoms.iter().rev().map(|&(x, p)| (span - x, p)).collect(),
-            count: self.count,
-        }
+        Self { atoms: self.atoms.iter().rev().map(|&(x, p)| (span - x, p)).collect(), count: self.count }
     }
 
-    /// The law with each probability multiplied by e^{λx} and scaled to 1, and its cumulant.
-    fn tilted(&self, lambda: f64) -> (Vec<(u64, f64)>, Cumulant) {
-        let weight = |x: u64| lambda * to_f64(x);
-        let shift = if weight(self.span()) > 700.0 {
-            weight(self.span())
-        } else {
-            0.0
-        };
-        let growth: f64 = self.atoms.iter().map(|&(x, p)| p * exp_m1(weight(x))).sum();
-        // 1 + growth would lose its digits near 0, and growth overflows beyond 700.
-        let ln_mgf = if shift == 0.0 && growth > -0.5 {
-            ln_1p(growth)
-        } else {
-            shift + ln(self.atoms.iter().map(|&(x, p)| p * exp(weight(x) - shift)).sum())
-        };
-        let atoms: Vec<_> = self
-            .atoms
-            .iter()
-            .map(|&(x, p)| (x, p * exp(weight(x) - ln_mgf)))
-            .collect();
-        let mean = atoms.iter().map(|&(x, p)| p * to_f64(x)).sum();
-        let variance = atoms
-            .iter()
-            .map(|&(x, p)| p * (to_f64(x) - mean) * (to_f64(x) - mean))
-            .sum();
-        (
-            atoms,
-            Cumulant {
-                value: ln_mgf,
-                mean,
-                variance,
-            },
-        )
+    fn cumulant(&self, lambda: f64) -> Cumulant {
+        finite(self.atoms.iter().map(|&(x, p)| (to_f64(x), p)), lambda)
     }
 }
 
-/// K(λ), K′(λ) and K″(λ).
-#[derive(Clone, Copy, Debug, Default)]
-struct Cumulant {
-    value: f64,
-    mean: f64,
-    variance: f64,
-}
-
+/// K(λ) and its derivatives for the whole sum.
 fn cumulant(groups: &[Group], lambda: f64) -> Cumulant {
-    let (mut value, mut mean, mut variance) = (Sum::default(), Sum::default(), Sum::default());
-    for group in groups {
-        let one = group.tilted(lambda).1;
-        let count = to_f64(group.count);
-        value.add(count * one.value);
-        mean.add(count * one.mean);
-        variance.add(count * one.variance);
-    }
-    Cumulant {
-        value: value.value(),
-        mean: mean.value(),
-        variance: variance.value(),
-    }
-}
-
-/// The λ ≥ 0 at which the tilted mean is k, roughly: the identity holds at every λ, this one makes T largest.
-fn saddle(groups: &[Group], k: u64) -> f64 {
-    let k = to_f64(k);
-    let at_zero = cumulant(groups, 0.0);
-    if at_zero.mean >= k {
-        return 0.0;
-    }
-    let (mut low, mut high) = (0.0, f64::INFINITY);
-    let mut lambda = (k - at_zero.mean) / at_zero.variance;
-    for _ in 0..200 {
-        let here = cumulant(groups, lambda);
-        let miss = k - here.mean;
-        if miss.abs() <= 1e-3 * sqrt(here.variance) {
-            break;
-        }
-        if miss > 0.0 {
-            low = lambda
-        } else {
-            high = lambda
-        }
-        let newton = lambda + miss / here.variance;
-        let inside = newton > low && newton < high && newton < 4.0 * lambda;
-        lambda = match (inside, high.is_finite()) {
-            (true, _) => newton,
-            (false, true) => 0.5 * (low + high),
-            (false, false) => 2.0 * lambda,
-        };
-    }
-    lambda
+    total(groups.iter().map(|group| (group.count, group.cumulant(lambda))))
 }
 
 /// ln P(S ≥ k) for 0 < k < top, by the identity of this module.
 fn tilted_upper(groups: &[Group], k: u64) -> Result<Enclosed, TooWide> {
-    let lambda = saddle(groups, k);
+    let lambda = saddle(|lambda| cumulant(groups, lambda), to_f64(k), f64::INFINITY);
     let at = cumulant(groups, lambda);
     let window = Window::around(groups, k, lambda, at)?;
     let tilt = Tilt::new(groups, lambda);
@@ -227,21 +125,12 @@ fn tilted_upper(groups: &[Group], k: u64) -> Result<Enclosed, TooWide> {
     let error = error + window.outside;
 
     let exponent = at.value - lambda * to_f64(k);
-    // Each ln E e^{λX} carries at most 10 roundings, and λx one that moves K by u λ K′ = u λk; then λk and the difference.
-    let rounding = UNIT * (12.0 * at.value.abs() + 6.0 * lambda * to_f64(k) + 8.0 + 4.0 * exponent.abs());
+    let rounding = at.rounding + UNIT * (2.0 * lambda * to_f64(k) + 4.0 * exponent.abs() + 8.0);
     let estimate = (exponent + ln(sum.max(f64::MIN_POSITIVE))).min(0.0);
     // T ≤ 1, which is Chernoff's bound.
     let above = (exponent + ln((sum.max(0.0) + error).min(1.0)) + rounding).min(0.0) - estimate;
-    let below = if error < sum {
-        rounding - ln_1p(-error / sum)
-    } else {
-        f64::INFINITY
-    };
-    Ok(Enclosed {
-        estimate,
-        below,
-        above: above.max(0.0),
-    })
+    let below = if error < sum { rounding - ln_1p(-error / sum) } else { f64::INFINITY };
+    Ok(Enclosed { estimate, below, above: above.max(0.0) })
 }
 
 /// The values k − before … k + after outside which the tilted law has next to no mass.
@@ -261,9 +150,9 @@ impl Window {
         for i in -12..=8 {
             let t = 10.0 / sd * exp(f64::from(i) * 0.35);
             let reach = |t: f64| {
-                let there = cumulant(groups, lambda + t).value;
-                let rounding = 24.0 * UNIT * (there.abs() + at.value.abs() + t.abs() * to_f64(k));
-                there - at.value - t * to_f64(k) + rounding + NEGLIGIBLE
+                let there = cumulant(groups, lambda + t);
+                let rounding = there.rounding + at.rounding + 4.0 * UNIT * (t * to_f64(k)).abs();
+                there.value - at.value - t * to_f64(k) + rounding + NEGLIGIBLE
             };
             after = after.min(reach(t) / t);
             before = before.min(reach(-t) / t);
@@ -275,11 +164,7 @@ impl Window {
             return Err(TooWide(angles));
         }
         let sides = f64::from(u8::from(after < above) + u8::from(before < below));
-        Ok(Self {
-            after,
-            angles,
-            outside: sides * exp(-NEGLIGIBLE) * 1.001,
-        })
+        Ok(Self { after, angles, outside: sides * exp(-NEGLIGIBLE) * 1.001 })
     }
 }
 
@@ -301,46 +186,29 @@ impl Tilt {
         let mut tilted: Vec<_> = groups
             .iter()
             .map(|group| {
-                let (atoms, one) = group.tilted(lambda);
+                let one = group.cumulant(lambda);
+                let tilted = |&(x, p): &(u64, f64)| (x, p * exp(lambda * to_f64(x) - one.value));
+                let atoms: Vec<_> = group.atoms.iter().map(tilted).collect();
                 let roundings = 40.0 + 4.0 * lambda * to_f64(group.span()) + to_f64_len(atoms.len());
                 let count = to_f64(group.count);
-                (
-                    count * one.variance,
-                    TiltedGroup {
-                        atoms,
-                        count,
-                        roundings,
-                    },
-                )
+                (count * one.variance, TiltedGroup { atoms, count, roundings })
             })
             .collect();
         // The group that shrinks φ most comes first, so that hopeless angles end early.
         tilted.sort_by(|a, b| b.0.total_cmp(&a.0));
-        Self {
-            lambda,
-            groups: tilted.into_iter().map(|(_, group)| group).collect(),
-        }
+        Self { lambda, groups: tilted.into_iter().map(|(_, group)| group).collect() }
     }
 
     /// T over the window, and a bound of its rounding and of the angles left out.
     fn sum(&self, k: u64, window: &Window) -> (f64, f64) {
-        let circle = Circle {
-            angles: window.angles,
-        };
-        let geometric = Geometric {
-            lambda: self.lambda,
-            terms: window.after + 1,
-        };
+        let circle = Circle { angles: window.angles };
+        let geometric = Geometric { lambda: self.lambda, terms: window.after + 1 };
         let at_zero = geometric.at_zero();
         let (mut sum, mut error) = (Sum::default(), Sum::default());
         for f in 1..=window.angles / 2 {
             match self.factor(circle, f) {
                 Factor::Negligible(bound) => error.add(bound * at_zero),
-                Factor::Known {
-                    ln_size,
-                    phase,
-                    ln_error,
-                } => {
+                Factor::Known { ln_size, phase, ln_error } => {
                     let (re, im) = geometric.at(circle, f);
                     let (sin, cos) = sin_cos(phase - circle.angle(f, k));
                     let size = exp(ln_size);
@@ -351,10 +219,7 @@ impl Tilt {
         }
         let angles = to_f64(window.angles);
         let total = (at_zero + 2.0 * sum.value()) / angles;
-        (
-            total,
-            (2.0 * error.value() + 32.0 * UNIT * at_zero) / angles + 8.0 * UNIT * total.abs(),
-        )
+        (total, (2.0 * error.value() + 32.0 * UNIT * at_zero) / angles + 8.0 * UNIT * total.abs())
     }
 
     /// φ at angle f.
@@ -371,11 +236,7 @@ impl Tilt {
         }
         let (ln_size, phase) = (ln_size.value(), phase.value());
         let ln_error = ln_error + 4.0 * UNIT * (ln_size.abs() + phase.abs());
-        Factor::Known {
-            ln_size,
-            phase,
-            ln_error,
-        }
+        Factor::Known { ln_size, phase, ln_error }
     }
 }
 
@@ -392,25 +253,14 @@ impl TiltedGroup {
         }
         let error = UNIT * self.roundings * spread;
         let excess = 2.0 * re + (re * re + im * im);
-        let ln_size = if excess > -0.5 {
-            0.5 * ln_1p(excess)
-        } else {
-            0.5 * ln((1.0 + re) * (1.0 + re) + im * im)
-        };
+        let ln_size =
+            if excess > -0.5 { 0.5 * ln_1p(excess) } else { 0.5 * ln((1.0 + re) * (1.0 + re) + im * im) };
         let size = exp(ln_size);
         if size < 8.0 * error {
             // Anything down to 0 is possible: |φ̂ − φ| ≤ 17 error = size (e^1.2 − 1) at least, see `Factor::Known`.
-            return LnFactor {
-                ln_size: ln(8.0 * error),
-                phase: 0.0,
-                ln_error: 1.2,
-            };
+            return LnFactor { ln_size: ln(8.0 * error), phase: 0.0, ln_error: 1.2 };
         }
-        LnFactor {
-            ln_size,
-            phase: atan2(im, 1.0 + re),
-            ln_error: 4.0 * error / size,
-        }
+        LnFactor { ln_size, phase: atan2(im, 1.0 + re), ln_error: 4.0 * error / size }
     }
 }
 
@@ -440,11 +290,7 @@ impl Circle {
     fn angle(self, f: u64, x: u64) -> f64 {
         let turns = f * (x % self.angles) % self.angles;
         let opposite = self.angles - turns;
-        let share = if turns <= opposite {
-            to_f64(turns)
-        } else {
-            -to_f64(opposite)
-        };
+        let share = if turns <= opposite { to_f64(turns) } else { -to_f64(opposite) };
         2.0 * std::f64::consts::PI * share / to_f64(self.angles)
     }
 }
@@ -458,11 +304,7 @@ struct Geometric {
 impl Geometric {
     fn at_zero(&self) -> f64 {
         let terms = to_f64(self.terms);
-        if self.lambda == 0.0 {
-            terms
-        } else {
-            exp_m1(-self.lambda * terms) / exp_m1(-self.lambda)
-        }
+        if self.lambda == 0.0 { terms } else { exp_m1(-self.lambda * terms) / exp_m1(-self.lambda) }
     }
 
     fn at(&self, circle: Circle, f: u64) -> (f64, f64) {
@@ -476,10 +318,7 @@ impl Geometric {
     fn one_minus(&self, circle: Circle, f: u64, j: u64) -> (f64, f64) {
         let decay = self.lambda * to_f64(j);
         let (sin, cos) = sin_cos(0.5 * circle.angle(f, j));
-        (
-            2.0 * sin * sin * exp(-decay) - exp_m1(-decay),
-            2.0 * sin * cos * exp(-decay),
-        )
+        (2.0 * sin * sin * exp(-decay) - exp_m1(-decay), 2.0 * sin * cos * exp(-decay))
     }
 }
 

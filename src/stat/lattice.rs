@@ -64,9 +64,12 @@ pub struct LatticeTail {
 }
 
 /// Why a tail has no number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LatticeError {
+    /// A number that is not a probability.
+    #[error("{0} is not a probability")]
+    NoChance(f64),
     /// A score vector without scores.
     #[error("a score vector is empty")]
     NoScores,
@@ -99,11 +102,7 @@ pub fn lattice_ln_sf(terms: &[LatticeTerm], k: i64) -> Result<LatticeTail, Latti
     };
     if let Some((n, rate)) = lattice.as_binomial() {
         let estimate = binomial_ln_sf(n, k, rate);
-        return Ok(LatticeTail::new(
-            estimate,
-            binomial_rounding(n, estimate),
-            Method::Binomial,
-        ));
+        return Ok(LatticeTail::new(estimate, binomial_rounding(n, estimate), Method::Binomial));
     }
     let tail = ln_upper(&lattice.groups(), k).map_err(|TooWide(angles)| LatticeError::TooWide { angles })?;
     Ok(LatticeTail::new(tail.estimate, tail.above, Method::Inversion))
@@ -112,19 +111,17 @@ pub fn lattice_ln_sf(terms: &[LatticeTerm], k: i64) -> Result<LatticeTail, Latti
 /// ln P(X ≥ `k`), where X counts the hits of independent draws with chances `p`: 0 for `k` = 0, −∞ when fewer than `k` can hit.
 ///
 /// An estimate with a relative error far below 1e-9, for chances that are real numbers; a verdict over keyed draws uses
-/// [`lattice_ln_sf`], whose chances are exact. Chances are clamped to [0, 1].
+/// [`lattice_ln_sf`], whose chances are exact.
 ///
 /// # Errors
-/// More than 10⁸ chances or so.
+/// A chance that is not in [0, 1], or more than 10⁸ chances or so.
 pub fn poisson_binomial_ln_sf(p: &[f64], k: u64) -> Result<f64, LatticeError> {
-    let sure = p.iter().filter(|&&p| p >= 1.0).fold(0, |n: u64, _| n + 1);
+    if let Some(&p) = p.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+        return Err(LatticeError::NoChance(p));
+    }
+    let sure = p.iter().filter(|&&p| p == 1.0).fold(0, |n: u64, _| n + 1);
     let open = p.iter().filter(|&&p| p > 0.0 && p < 1.0);
-    let groups: Vec<Group> = open
-        .map(|&p| Group {
-            atoms: vec![(0, 1.0 - p), (1, p)],
-            count: 1,
-        })
-        .collect();
+    let groups: Vec<Group> = open.map(|&p| Group { atoms: vec![(0, 1.0 - p), (1, p)], count: 1 }).collect();
     let Some(k) = k.checked_sub(sure).filter(|&k| k > 0) else {
         return Ok(0.0);
     };
@@ -138,21 +135,11 @@ pub fn poisson_binomial_ln_sf(p: &[f64], k: u64) -> Result<f64, LatticeError> {
 impl LatticeTail {
     fn new(estimate: f64, bound: f64, method: Method) -> Self {
         let ln_p = (estimate + bound).min(0.0);
-        Self {
-            ln_p,
-            estimate,
-            bound: ln_p - estimate,
-            method,
-        }
+        Self { ln_p, estimate, bound: ln_p - estimate, method }
     }
 
     fn exact(ln_p: f64) -> Self {
-        Self {
-            ln_p,
-            estimate: ln_p,
-            bound: 0.0,
-            method: Method::Certain,
-        }
+        Self { ln_p, estimate: ln_p, bound: 0.0, method: Method::Certain }
     }
 }
 
@@ -188,17 +175,8 @@ impl Lattice {
             }
         }
         let step = step.max(1);
-        let top = u64::try_from(top)
-            .ok()
-            .filter(|&top| top < 1 << 53)
-            .ok_or(LatticeError::Overflow)?
-            / step;
-        Ok(Self {
-            offset,
-            step,
-            shapes,
-            top,
-        })
+        let top = u64::try_from(top).ok().filter(|&top| top < 1 << 53).ok_or(LatticeError::Overflow)? / step;
+        Ok(Self { offset, step, shapes, top })
     }
 
     /// The smallest index of the lattice at or above the value k.
@@ -220,10 +198,7 @@ impl Lattice {
     fn groups(&self) -> Vec<Group> {
         let group = |(shape, &count): (&Shape, &u64)| {
             let total = to_f64(shape.iter().map(|atom| atom.1).sum());
-            let atoms = shape
-                .iter()
-                .map(|&(x, weight)| (x / self.step, to_f64(weight) / total))
-                .collect();
+            let atoms = shape.iter().map(|&(x, weight)| (x / self.step, to_f64(weight) / total)).collect();
             Group { atoms, count }
         };
         self.shapes.iter().map(group).collect()
@@ -239,16 +214,11 @@ impl LatticeLaw {
                 *weights.entry(0).or_default() += rate.den() - rate.num();
                 *weights.entry(*coefficient).or_default() += rate.num();
             }
-            Self::Scores(scores) => scores
-                .iter()
-                .for_each(|&score| *weights.entry(score).or_default() += 1),
+            Self::Scores(scores) => scores.iter().for_each(|&score| *weights.entry(score).or_default() += 1),
         }
         let (&low, _) = weights.first_key_value().ok_or(LatticeError::NoScores)?;
         let common = weights.values().copied().fold(0, gcd);
-        let shape = weights
-            .iter()
-            .map(|(&x, &w)| (x.abs_diff(low).into(), w / common))
-            .collect();
+        let shape = weights.iter().map(|(&x, &w)| (x.abs_diff(low).into(), w / common)).collect();
         Ok((low, shape))
     }
 }
@@ -257,19 +227,13 @@ impl LatticeTerm {
     /// `count` keyed coins of the same chance and coefficient.
     #[must_use]
     pub fn coins(coefficient: i32, rate: Rate, count: u64) -> Self {
-        Self {
-            law: LatticeLaw::Bernoulli { coefficient, rate },
-            count,
-        }
+        Self { law: LatticeLaw::Bernoulli { coefficient, rate }, count }
     }
 
     /// One keyed choice among siblings with these scores.
     #[must_use]
     pub fn choice(scores: Vec<i32>) -> Self {
-        Self {
-            law: LatticeLaw::Scores(scores),
-            count: 1,
-        }
+        Self { law: LatticeLaw::Scores(scores), count: 1 }
     }
 }
 
@@ -307,19 +271,12 @@ pub fn lattice_spread(terms: &[LatticeTerm]) -> Result<Spread, LatticeError> {
         largest = largest.max(v);
     }
     let (step, variance) = (to_f64(lattice.step), variance.value());
-    let ln_p_min = if lattice.top == 0 {
-        0.0
-    } else {
-        super::inversion::top_atom(&lattice.groups()).estimate
-    };
+    let ln_p_min =
+        if lattice.top == 0 { 0.0 } else { super::inversion::top_atom(&lattice.groups()).estimate };
     Ok(Spread {
         mean: super::math::signed_to_f64(lattice.offset) + step * mean.value(),
         sd: step * variance.sqrt(),
-        n_eff: if variance > 0.0 {
-            variance * variance / squares.value()
-        } else {
-            0.0
-        },
+        n_eff: if variance > 0.0 { variance * variance / squares.value() } else { 0.0 },
         largest_share: if variance > 0.0 { largest / variance } else { 1.0 },
         ln_p_min,
     })

@@ -82,11 +82,7 @@ pub fn erfc(x: f64) -> f64 {
 /// computing log(1 − exp(−|a|))*).
 #[must_use]
 pub fn ln_1m_exp(x: f64) -> f64 {
-    if x > -std::f64::consts::LN_2 {
-        ln(-exp_m1(x))
-    } else {
-        ln_1p(-exp(x))
-    }
+    if x > -std::f64::consts::LN_2 { ln(-exp_m1(x)) } else { ln_1p(-exp(x)) }
 }
 
 /// ln Σ exp(xᵢ) without overflow; −∞ for an empty sequence.
@@ -110,22 +106,15 @@ impl Sum {
     /// Adds one number.
     pub fn add(&mut self, x: f64) {
         let total = self.total + x;
-        self.lost += if self.total.abs() >= x.abs() {
-            (self.total - total) + x
-        } else {
-            (x - total) + self.total
-        };
+        self.lost +=
+            if self.total.abs() >= x.abs() { (self.total - total) + x } else { (x - total) + self.total };
         self.total = total;
     }
 
     /// The sum so far. An infinite sum stays infinite.
     #[must_use]
     pub fn value(self) -> f64 {
-        if self.total.is_finite() {
-            self.total + self.lost
-        } else {
-            self.total
-        }
+        if self.total.is_finite() { self.total + self.lost } else { self.total }
     }
 }
 
@@ -219,20 +208,14 @@ pub fn normal_z(ln_p: f64) -> f64 {
 
 /// A count as a real number: exact up to 2⁵³, above that rounded to the nearest.
 #[must_use]
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "one rounding is what the caller asks for"
-)]
+#[expect(clippy::cast_precision_loss, reason = "one rounding is what the caller asks for")]
 pub fn to_f64(n: u64) -> f64 {
     n as f64
 }
 
 /// A signed whole number as a real number, rounded to the nearest.
 #[must_use]
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "one rounding is what the caller asks for"
-)]
+#[expect(clippy::cast_precision_loss, reason = "one rounding is what the caller asks for")]
 pub fn signed_to_f64(n: i128) -> f64 {
     n as f64
 }

@@ -1,6 +1,6 @@
 //! A probability that is an exact fraction.
 
-use super::math::{ln, ln_1p, signed_to_f64, to_f64};
+use super::math::{ceil_to_u64, ln, ln_1p, signed_to_f64, to_f64};
 
 /// A probability strictly between 0 and 1 that is a fraction of two whole numbers, in lowest terms.
 ///
@@ -22,10 +22,7 @@ impl Rate {
             return Err(RateError { num, den });
         }
         let g = gcd(num, den);
-        Ok(Self {
-            num: num / g,
-            den: den / g,
-        })
+        Ok(Self { num: num / g, den: den / g })
     }
 
     /// `threshold` / 2^`bits`: the chance that a lane of `bits` bits lies below the threshold.
@@ -34,6 +31,15 @@ impl Rate {
     /// As [`Rate::new`]; `bits` is at most 53.
     pub fn dyadic(threshold: u64, bits: u32) -> Result<Self, RateError> {
         Self::new(threshold, 1_u64.checked_shl(bits).unwrap_or(0))
+    }
+
+    /// The fraction with denominator 2⁵³ nearest to `p`: for levels and other numbers that are not exact to begin with.
+    ///
+    /// # Errors
+    /// When `p` is not strictly between 0 and 1, or within 2⁻⁵⁴ of either.
+    pub fn nearest(p: f64) -> Result<Self, RateError> {
+        let den = 1_u64 << 53;
+        Self::new(ceil_to_u64(p * to_f64(den) - 0.5), den)
     }
 
     /// The numerator in lowest terms.
@@ -57,20 +63,13 @@ impl Rate {
     /// The probability of the opposite.
     #[must_use]
     pub fn complement(self) -> Self {
-        Self {
-            num: self.den - self.num,
-            den: self.den,
-        }
+        Self { num: self.den - self.num, den: self.den }
     }
 
     /// ln p, accurate also when p is near 1.
     #[must_use]
     pub fn ln_p(self) -> f64 {
-        if self.p() > 0.5 {
-            ln_1p(-self.complement().p())
-        } else {
-            ln(self.p())
-        }
+        if self.p() > 0.5 { ln_1p(-self.complement().p()) } else { ln(self.p()) }
     }
 
     /// p / (1 − p).

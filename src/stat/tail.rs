@@ -88,17 +88,9 @@ pub fn hypergeometric_ln_sf(
     drawn: u64,
     k: u64,
 ) -> Result<f64, HypergeometricError> {
-    let urn = Urn {
-        population,
-        marked,
-        drawn,
-    };
+    let urn = Urn { population, marked, drawn };
     if marked > population || drawn > population || population > 1 << 53 {
-        return Err(HypergeometricError {
-            population,
-            marked,
-            drawn,
-        });
+        return Err(HypergeometricError { population, marked, drawn });
     }
     if k <= (marked + drawn).saturating_sub(population) {
         return Ok(0.0);
@@ -174,18 +166,11 @@ struct Urn {
 impl Urn {
     /// The urn in which the unmarked items are the marked ones.
     fn opposite(self) -> Self {
-        Self {
-            marked: self.population - self.marked,
-            ..self
-        }
+        Self { marked: self.population - self.marked, ..self }
     }
 
     fn ln_upper(self, k: u64) -> f64 {
-        let Self {
-            population,
-            marked,
-            drawn,
-        } = self;
+        let Self { population, marked, drawn } = self;
         let unmarked = population - marked;
         let ratio = |i: u64| {
             let x = k + i;
@@ -197,11 +182,7 @@ impl Urn {
 
     /// The three binomials of Loader 2000, §5: C(m,k) C(u,d−k) / C(m+u,d) with the common p = drawn / population.
     fn ln_pmf(self, k: u64) -> f64 {
-        let Self {
-            population,
-            marked,
-            drawn,
-        } = self;
+        let Self { population, marked, drawn } = self;
         let Ok(p) = Rate::new(drawn, population) else {
             // Nothing or everything is drawn: the count is certain, and the callers have answered already.
             return 0.0;
