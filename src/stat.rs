@@ -42,9 +42,10 @@
 //! # Around it
 //!
 //! [`estimate`] says how large an effect is, [`multiple`] what several tests at once cost, [`power`] how much is needed to see
-//! anything. [`cumulant`] and the inversion behind [`lattice`] are the machinery.
+//! anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
 
 pub mod chernoff;
+mod convolution;
 pub mod cumulant;
 pub mod eprocess;
 pub mod estimate;
@@ -55,5 +56,7 @@ pub mod multiple;
 pub mod power;
 mod rate;
 pub mod tail;
+mod tilting;
+pub mod verdict;
 
 pub use rate::{Rate, RateError};

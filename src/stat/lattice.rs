@@ -9,10 +9,10 @@
 
 use std::collections::BTreeMap;
 
-use super::inversion::{Group, TooWide, ln_upper};
 use super::math::{Sum, to_f64};
 use super::rate::{Rate, gcd};
 use super::tail::{binomial_ln_sf, binomial_rounding};
+use super::tilting::{self, Group, TooWide, ln_upper};
 
 /// The law of one term aX of the sum.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -46,8 +46,8 @@ pub enum Method {
     Certain,
     /// All terms are multiples of one coin: the binomial tail.
     Binomial,
-    /// Tilting and Fourier inversion; at the largest value this is the product of the top probabilities.
-    Inversion,
+    /// Tilting, then convolution or Fourier inversion; at the largest value the product of the top probabilities.
+    Tilted,
 }
 
 /// ln P(S ≥ k), from above.
@@ -105,7 +105,7 @@ pub fn lattice_ln_sf(terms: &[LatticeTerm], k: i64) -> Result<LatticeTail, Latti
         return Ok(LatticeTail::new(estimate, binomial_rounding(n, estimate), Method::Binomial));
     }
     let tail = ln_upper(&lattice.groups(), k).map_err(|TooWide(angles)| LatticeError::TooWide { angles })?;
-    Ok(LatticeTail::new(tail.estimate, tail.above, Method::Inversion))
+    Ok(LatticeTail::new(tail.estimate, tail.above, Method::Tilted))
 }
 
 /// ln P(X ≥ `k`), where X counts the hits of independent draws with chances `p`: 0 for `k` = 0, −∞ when fewer than `k` can hit.
@@ -125,7 +125,7 @@ pub fn poisson_binomial_ln_sf(p: &[f64], k: u64) -> Result<f64, LatticeError> {
     let Some(k) = k.checked_sub(sure).filter(|&k| k > 0) else {
         return Ok(0.0);
     };
-    if k > super::inversion::top(&groups) {
+    if k > tilting::top(&groups) {
         return Ok(f64::NEG_INFINITY);
     }
     let tail = ln_upper(&groups, k).map_err(|TooWide(angles)| LatticeError::TooWide { angles })?;
@@ -272,7 +272,7 @@ pub fn lattice_spread(terms: &[LatticeTerm]) -> Result<Spread, LatticeError> {
     }
     let (step, variance) = (to_f64(lattice.step), variance.value());
     let ln_p_min =
-        if lattice.top == 0 { 0.0 } else { super::inversion::top_atom(&lattice.groups()).estimate };
+        if lattice.top == 0 { 0.0 } else { tilting::top_atom(&lattice.groups()).estimate };
     Ok(Spread {
         mean: super::math::signed_to_f64(lattice.offset) + step * mean.value(),
         sd: step * variance.sqrt(),

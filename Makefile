@@ -1,0 +1,39 @@
+# Everything here works on a fresh machine with Rust 1.95, a C linker, make and Python 3.11.
+.PHONY: bench clippy deny doc fmt python test units
+
+# One compile profile, so that the demo, the tests and the benchmarks share a build.
+CARGO = cargo
+NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
+
+test: fmt clippy units doc python
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+# Unit, property, vector, calibration and command-line tests.
+units:
+ifdef NEXTEST
+	$(CARGO) nextest run --release --workspace
+else
+	$(CARGO) test --release --workspace --lib --bins --tests --examples
+endif
+
+# The examples in the documentation, and the documentation itself.
+doc:
+	$(CARGO) test --release --workspace --doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --quiet
+
+# An independent re-derivation of the known answers, standard library only.
+python:
+	python3 tests/check_vectors.py
+
+# Ratios in one run; never part of the tests.
+bench:
+	$(CARGO) bench --bench core
+
+# Needs cargo-deny; the advisory database needs a network.
+deny:
+	$(CARGO) deny check licenses bans sources

@@ -1,0 +1,239 @@
+//! Evidence: a sealed plan, raw material, findings, verdicts; report and bundle.
+//!
+//! ```text
+//! Plan ──seal──▶ SealedPlan ┐
+//! Material (raw answers) ───┼─ analyse ─▶ Analysis { findings, verdicts } ─▶ Bundle, report
+//! opened keys ──────────────┘
+//! ```
+//!
+//! [`analyse`] is the only maker of [`Finding`]s, and it takes a [`SealedPlan`]. `case check` runs the same function
+//! over the bundle's raw material and compares. A verdict is a value; a negative one is never an error.
+
+pub mod bundle;
+pub mod figure;
+pub mod material;
+pub mod plan;
+pub mod report;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::SchemeKey;
+use crate::scheme::{Scheme, SpecError};
+use crate::score::{ReadingError, ScoreError, Skipped};
+use crate::stat::math::{ln, normal_ln_sf, normal_z};
+use crate::stat::multiple::holm;
+use crate::stat::verdict::{Summary, TestError};
+use material::{Material, MaterialError};
+use plan::{Access, PlannedTest, Role, SealedPlan};
+
+/// What a reader is told. Never "guilty".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The verdict p is at most α after correction, and no innocent under the same key comes near.
+    EvidenceFound,
+    /// p above α, and the plan's power for the effect it names is at least 0.9.
+    NoEvidence,
+    /// Everything else.
+    Inconclusive,
+}
+
+/// One planned test's result under its sealed plan. Only [`analyse`] makes one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The planned test's name.
+    pub test: String,
+    /// Whose answers.
+    pub suspect: String,
+    /// Why it is tested.
+    pub role: Role,
+    /// What the test looked at.
+    pub access: Access,
+    /// The numbers.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Positions that gave no draw of their own.
+    pub skipped: Skipped,
+    /// The verdict tail: of S for key-independent evidence, of the e-process for adaptive evidence.
+    pub verdict_ln_p: f64,
+    /// The same after Holm's correction over the registered suspects; as it is for controls.
+    pub adjusted_ln_p: f64,
+    /// Power that this test had for the plan's effect, from the positive control; none for the control itself.
+    pub power: Option<f64>,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// Every planned test's result, in plan order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// The findings.
+    pub findings: Vec<Finding>,
+}
+
+impl Analysis {
+    /// The primary test's verdict, or inconclusive where a negative control rejected.
+    pub fn primary(&self) -> Verdict {
+        self.findings.first().map_or(Verdict::Inconclusive, |finding| finding.verdict)
+    }
+}
+
+/// Why an analysis has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaseError {
+    /// A planned test without its material.
+    #[error("test {0}: the plan registers it, but there is no material for it")]
+    NoMaterial(String),
+    /// A planned test whose key was not opened.
+    #[error("test {test}: the key of {label} in epoch {epoch} was not opened")]
+    NoKey {
+        /// The test.
+        test: String,
+        /// Its label.
+        label: String,
+        /// Its epoch.
+        epoch: String,
+    },
+    /// A coefficient source that saw text marked under the scored key.
+    #[error("test {test}: its source {source_name} lists the scored key {key}: coefficients made from text marked under \
+             a key are no evidence about that key")]
+    DependentSource {
+        /// The test.
+        test: String,
+        /// The source's name in the plan.
+        source_name: String,
+        /// The key it lists.
+        key: String,
+    },
+    /// Material that does not fit the plan.
+    #[error("test {test}: {error}")]
+    Material {
+        /// The test.
+        test: String,
+        /// What is wrong.
+        error: MaterialError,
+    },
+    /// Rows that cannot be scored.
+    #[error("test {test}: {error}")]
+    Score {
+        /// The test.
+        test: String,
+        /// What is wrong.
+        error: ScoreError,
+    },
+    /// Draws without a number.
+    #[error("test {test}: {error}")]
+    Test {
+        /// The test.
+        test: String,
+        /// What is wrong.
+        error: TestError,
+    },
+    /// A spec that does not open.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A reading that is refused.
+    #[error(transparent)]
+    Reading(#[from] ReadingError),
+}
+
+/// Runs every test of `plan` over its material with the opened `keys`.
+///
+/// # Errors
+/// Material or a key is missing, does not fit the plan, or a source breaks independence. A negative verdict is none.
+pub fn analyse(plan: &SealedPlan, material: &[Material], keys: &[SchemeKey]) -> Result<Analysis, CaseError> {
+    let findings = plan.tests().iter().map(|test| found(plan, test, material, keys)).collect::<Result<_, _>>()?;
+    let mut analysis = Analysis { findings };
+    judge(plan, &mut analysis.findings);
+    Ok(analysis)
+}
+
+/// One test's numbers, before correction and verdict.
+fn found(
+    plan: &SealedPlan,
+    test: &PlannedTest,
+    material: &[Material],
+    keys: &[SchemeKey],
+) -> Result<Finding, CaseError> {
+    plan.check_sources(test)?;
+    let scheme = scheme(plan, test, keys)?;
+    let mine = material.iter().find(|material| material.suspect == test.suspect && material.access() == test.access);
+    let mine = mine.ok_or_else(|| CaseError::NoMaterial(test.name.clone()))?;
+    let (summary, skipped) = mine.test(plan, test, &scheme)?;
+    let verdict_ln_p = match test.access {
+        Access::Reading => (-summary.ln_e_max).min(0.0),
+        Access::Distributions | Access::Text => summary.ln_p,
+    };
+    Ok(Finding {
+        test: test.name.clone(),
+        suspect: test.suspect.clone(),
+        role: test.role,
+        access: test.access,
+        summary,
+        skipped,
+        verdict_ln_p,
+        adjusted_ln_p: verdict_ln_p,
+        power: None,
+        verdict: Verdict::Inconclusive,
+    })
+}
+
+fn scheme(plan: &SealedPlan, test: &PlannedTest, keys: &[SchemeKey]) -> Result<Scheme, CaseError> {
+    let spec = plan.spec();
+    let wanted = spec.labels(&spec.label());
+    let key = |label: &crate::key::Label| {
+        let found = keys.iter().find(|key| key.epoch() == &test.epoch && key.label() == label);
+        found.cloned().ok_or_else(|| CaseError::NoKey {
+            test: test.name.clone(),
+            label: label.to_string(),
+            epoch: test.epoch.to_string(),
+        })
+    };
+    Ok(spec.open_with(wanted.iter().map(key).collect::<Result<_, _>>()?)?)
+}
+
+/// Correction, power and verdicts: Holm over the registered suspects; a negative control that rejects, or an innocent
+/// under the same key that comes near, leaves nothing better than inconclusive.
+fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
+    let family: Vec<usize> = (0..findings.len()).filter(|at| findings[*at].role.is_registered()).collect();
+    let raw: Vec<f64> = family.iter().map(|at| findings[*at].verdict_ln_p).collect();
+    for (at, adjusted) in family.iter().zip(holm(&raw)) {
+        findings[*at].adjusted_ln_p = adjusted;
+    }
+    let ln_alpha = ln(plan.alpha());
+    let spoilt = spoilt(findings);
+    let controls: Vec<(Access, f64)> = findings
+        .iter()
+        .filter(|finding| finding.role == Role::Student)
+        .map(|finding| (finding.access, finding.verdict_ln_p))
+        .collect();
+    for finding in findings {
+        let control = controls.iter().find(|(access, _)| *access == finding.access && finding.role != Role::Student);
+        finding.power = control.map(|(_, ln_p)| power(*ln_p, ln_alpha));
+        finding.verdict = if finding.adjusted_ln_p <= ln_alpha {
+            if spoilt.contains(&finding.access) { Verdict::Inconclusive } else { Verdict::EvidenceFound }
+        } else if finding.power.is_some_and(|power| power >= 0.9) {
+            Verdict::NoEvidence
+        } else {
+            Verdict::Inconclusive
+        };
+    }
+}
+
+/// The accesses in which an innocent or a wrong key has p ≤ 0.01/m, m of them.
+fn spoilt(findings: &[Finding]) -> Vec<Access> {
+    let near = |access: Access| {
+        let controls = findings.iter().filter(|f| f.access == access && f.role.is_negative_control());
+        let p: Vec<f64> = controls.map(|finding| finding.verdict_ln_p).collect();
+        let least = ln(0.01 / crate::stat::math::to_f64(p.len().max(1) as u64));
+        p.iter().any(|ln_p| *ln_p <= least)
+    };
+    [Access::Text, Access::Distributions, Access::Reading].into_iter().filter(|access| near(*access)).collect()
+}
+
+/// The chance that a normal statistic with the positive control's z passes ln α. Planning arithmetic, not evidence.
+fn power(control_ln_p: f64, ln_alpha: f64) -> f64 {
+    let distance = normal_z(ln_alpha) - normal_z(control_ln_p);
+    crate::stat::math::exp(normal_ln_sf(distance))
+}

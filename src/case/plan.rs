@@ -1,0 +1,403 @@
+//! Plans: everything that could change a number is fixed, and hashed, before the first probe.
+//!
+//! A plan is a closed schema. A missing field is an error, never a default; a field that has no meaning yet is written
+//! as `null` with the reason.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::CaseError;
+use crate::key::{Commitment, Epoch, KeyId};
+use crate::scheme::Spec;
+use crate::score::{Provenance, TextStatistic};
+use crate::token::TokenId;
+
+/// The format of a plan.
+pub const FORMAT: &str = "taggant-plan/1";
+
+/// A value, or the reason why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Planned<T> {
+    /// No value yet.
+    Absent {
+        /// Always null.
+        value: (),
+        /// Why.
+        reason: String,
+    },
+    /// A value.
+    Set {
+        /// The value.
+        value: T,
+    },
+}
+
+impl<T> Planned<T> {
+    /// No value, and why.
+    pub fn absent(reason: &str) -> Self {
+        Self::Absent { value: (), reason: reason.to_owned() }
+    }
+}
+
+/// What the test looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// The suspect's answers to fresh prompts.
+    Text,
+    /// Its next-token distributions there.
+    Distributions,
+    /// Its next-token distributions while it reads text marked under the scored key (adaptive).
+    Reading,
+}
+
+/// Why something is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// A suspect that was trained on marked answers by us: the positive control.
+    Student,
+    /// A suspect that was trained on unmarked answers by us.
+    Control,
+    /// A suspect of whom nothing is known.
+    Suspect,
+    /// The same evidence under a key that never marked anything.
+    WrongKey,
+    /// A model that cannot have seen a marked answer, under the same key.
+    Innocent,
+}
+
+impl Role {
+    /// Whether Holm's correction counts the test.
+    pub fn is_registered(self) -> bool {
+        matches!(self, Self::Control | Self::Student | Self::Suspect)
+    }
+
+    /// Whether a rejection would throw doubt on every finding.
+    pub fn is_negative_control(self) -> bool {
+        matches!(self, Self::Innocent | Self::WrongKey)
+    }
+}
+
+/// The statistic of a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statistic {
+    /// Text: each distinct (window, token) once.
+    Distinct,
+    /// Text: √n for n occurrences.
+    RootCount,
+    /// Distributions: Σ q by distinct window.
+    GreenMass,
+    /// Distributions: Σ (q − b)/√(q + b) by distinct window, half-normed, b the plan's reference.
+    Residual,
+    /// Reading: q of the unseen window, in units of 2⁻¹⁶; the e-process is the verdict.
+    ReadingMass,
+}
+
+impl Statistic {
+    /// As a text statistic, where it is one.
+    pub fn text(self) -> Option<TextStatistic> {
+        match self {
+            Self::Distinct => Some(TextStatistic::Distinct),
+            Self::RootCount => Some(TextStatistic::RootCount),
+            Self::GreenMass | Self::ReadingMass | Self::Residual => None,
+        }
+    }
+}
+
+/// One registered test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedTest {
+    /// Unique name.
+    pub name: String,
+    /// Whose answers.
+    pub suspect: String,
+    /// Why.
+    pub role: Role,
+    /// What it looks at.
+    pub access: Access,
+    /// The statistic.
+    pub statistic: Statistic,
+    /// The epoch whose key is scored.
+    pub epoch: Epoch,
+    /// The names of the sources that its coefficients come from.
+    pub sources: Vec<String>,
+}
+
+/// Something that coefficients are made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Unique name.
+    pub name: String,
+    /// SHA-256 of the file or weights.
+    pub sha256: Commitment,
+    /// When it was made, RFC 3339, where that is known.
+    pub created: Planned<String>,
+    /// Ids of the keys of anything marked in it.
+    pub keys: Vec<MarkedUnder>,
+}
+
+/// A key that marked something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarkedUnder {
+    /// The secret's id.
+    pub key_id: KeyId,
+    /// The epoch.
+    pub epoch: Epoch,
+}
+
+/// The prompts that the probes come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// How many.
+    pub prompts: u32,
+    /// SHA-256 over the prompts' token ids (each prompt: u32le length, then u32le ids), in order.
+    pub sha256: Commitment,
+    /// Where they come from.
+    pub provenance: Provenance,
+    /// The public beacon that draws the probes from the pool after the seal.
+    pub beacon: Planned<String>,
+    /// Tokens asked of the suspect for each prompt.
+    pub answer_tokens: u32,
+}
+
+/// Everything that could change a number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The plan's number for this secret and suspect, from 1.
+    pub number: u32,
+    /// H0, H1 and the claim in words.
+    pub hypothesis: String,
+    /// The secret's id.
+    pub key_id: KeyId,
+    /// The root of the genesis that commits to every key opened here.
+    pub genesis_root: Commitment,
+    /// The mark.
+    pub spec: Spec,
+    /// SHA-256 of the tokenizer.
+    pub tokenizer_sha256: Commitment,
+    /// The tests, the primary one first.
+    pub tests: Vec<PlannedTest>,
+    /// The prompts.
+    pub pool: Pool,
+    /// SHA-256 of the statistics' source code.
+    pub statistic_sha256: Commitment,
+    /// What coefficients are made from.
+    pub sources: Vec<Source>,
+    /// The reference model b of residuals: a source's name.
+    pub reference: Planned<String>,
+    /// How answers to canaries are read.
+    pub matchers: Planned<String>,
+    /// Which positions do not count.
+    pub exclusions: Vec<String>,
+    /// λⱼ = 2⁻ʲ/a_max for these j.
+    pub lambda_grid: Vec<u8>,
+    /// The order in which answers enter.
+    pub order: String,
+    /// The family-wise level.
+    pub alpha: f64,
+    /// The correction for several tests.
+    pub correction: String,
+    /// When probing ends.
+    pub stopping: String,
+    /// When probing is given up.
+    pub futility: Planned<String>,
+    /// What happens with refusals.
+    pub refusals: String,
+    /// What happens with missing rows.
+    pub missing_rows: String,
+    /// The effect that the plan wants to see.
+    pub effect: String,
+    /// The power for that effect.
+    pub power: Planned<f64>,
+}
+
+/// A plan that can no longer be changed: its canonical JSON is hashed. Only from here come findings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SealedPlan {
+    plan: Plan,
+    sealed: String,
+    sha256: Commitment,
+}
+
+impl Plan {
+    /// Seals the plan at `time` (RFC 3339).
+    ///
+    /// # Errors
+    /// An α outside (0, 1), no test, two tests or sources of one name, a source that is not listed, or a statistic
+    /// that does not fit its access.
+    pub fn seal(self, time: &str) -> Result<SealedPlan, PlanError> {
+        self.check()?;
+        let sha256 = Commitment(Sha256::digest(canonical(&self)?).into());
+        Ok(SealedPlan { plan: self, sealed: time.to_owned(), sha256 })
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        let wrong = |what: &str| Err(PlanError::Field(what.to_owned()));
+        if self.format != FORMAT {
+            return wrong("format: this version reads taggant-plan/1 only");
+        }
+        if !(self.alpha > 0.0 && self.alpha < 1.0) {
+            return wrong("alpha: must lie strictly between 0 and 1");
+        }
+        if self.tests.is_empty() {
+            return wrong("tests: a plan registers at least one");
+        }
+        if repeats(self.tests.iter().map(|test| test.name.as_str())) {
+            return wrong("tests: two of them have one name");
+        }
+        if repeats(self.sources.iter().map(|source| source.name.as_str())) {
+            return wrong("sources: two of them have one name");
+        }
+        self.tests.iter().try_for_each(|test| self.check_test(test))
+    }
+
+    fn check_test(&self, test: &PlannedTest) -> Result<(), PlanError> {
+        let fits = matches!(
+            (test.access, test.statistic),
+            (Access::Text, Statistic::Distinct | Statistic::RootCount)
+                | (Access::Distributions, Statistic::GreenMass | Statistic::Residual)
+                | (Access::Reading, Statistic::ReadingMass)
+        );
+        if !fits {
+            return Err(PlanError::Field(format!("tests, {}: the statistic does not fit the access", test.name)));
+        }
+        let known = |name: &String| self.sources.iter().any(|source| source.name == *name);
+        match test.sources.iter().find(|name| !known(name)) {
+            Some(name) => Err(PlanError::Field(format!("tests, {}: source {name} is not listed", test.name))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl SealedPlan {
+    /// A plan as it was sealed before, with its seal checked.
+    ///
+    /// # Errors
+    /// The plan's hash is not `sha256`, or the plan is invalid.
+    pub fn reopen(plan: Plan, sealed: String, sha256: Commitment) -> Result<Self, PlanError> {
+        let again = plan.seal(&sealed)?;
+        if again.sha256 == sha256 { Ok(again) } else { Err(PlanError::Seal) }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// When it was sealed.
+    pub fn sealed(&self) -> &str {
+        &self.sealed
+    }
+
+    /// SHA-256 of its canonical JSON.
+    pub fn sha256(&self) -> Commitment {
+        self.sha256
+    }
+
+    /// The registered tests.
+    pub fn tests(&self) -> &[PlannedTest] {
+        &self.plan.tests
+    }
+
+    /// The mark.
+    pub fn spec(&self) -> Spec {
+        self.plan.spec
+    }
+
+    /// The family-wise level.
+    pub fn alpha(&self) -> f64 {
+        self.plan.alpha
+    }
+
+    /// Refuses a test whose coefficients come from something marked under the key it scores: rule 2 of validity.
+    pub(super) fn check_sources(&self, test: &PlannedTest) -> Result<(), CaseError> {
+        let scored = MarkedUnder { key_id: self.plan.key_id.clone(), epoch: test.epoch.clone() };
+        let dependent = self
+            .plan
+            .sources
+            .iter()
+            .find(|source| test.sources.contains(&source.name) && source.keys.contains(&scored));
+        match dependent {
+            None => Ok(()),
+            Some(source) => Err(CaseError::DependentSource {
+                test: test.name.clone(),
+                source_name: source.name.clone(),
+                key: format!("{} of epoch {}", scored.key_id, scored.epoch),
+            }),
+        }
+    }
+}
+
+/// Why a plan is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A field is wrong.
+    #[error("plan, field {0}")]
+    Field(String),
+    /// The plan is not the one that was sealed.
+    #[error("the plan is not the one that was sealed: its SHA-256 differs")]
+    Seal,
+    /// It cannot be written as JSON.
+    #[error("the plan has no canonical JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// SHA-256 over prompts: each its length and its ids as u32 little-endian.
+pub fn prompts_sha256(prompts: &[Vec<TokenId>]) -> Commitment {
+    let mut hash = Sha256::new();
+    for prompt in prompts {
+        hash.update(u32::try_from(prompt.len()).unwrap_or(u32::MAX).to_le_bytes());
+        for token in prompt {
+            hash.update(token.to_le_bytes());
+        }
+    }
+    Commitment(hash.finalize().into())
+}
+
+/// RFC 8785 bytes.
+pub(super) fn canonical(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json_canonicalizer::to_vec(value)
+}
+
+/// SHA-256 over the source of everything that turns answers into numbers.
+pub fn statistic_sha256() -> Commitment {
+    const SOURCES: &[&str] = &[
+        include_str!("../law.rs"),
+        include_str!("../score.rs"),
+        include_str!("../score/reading.rs"),
+        include_str!("../score/rows.rs"),
+        include_str!("../stat.rs"),
+        include_str!("../stat/chernoff.rs"),
+        include_str!("../stat/cumulant.rs"),
+        include_str!("../stat/eprocess.rs"),
+        include_str!("../stat/estimate.rs"),
+        include_str!("../stat/inversion.rs"),
+        include_str!("../stat/lattice.rs"),
+        include_str!("../stat/math.rs"),
+        include_str!("../stat/multiple.rs"),
+        include_str!("../stat/rate.rs"),
+        include_str!("../stat/tail.rs"),
+        include_str!("../stat/verdict.rs"),
+    ];
+    let mut hash = Sha256::new();
+    for source in SOURCES {
+        hash.update(Sha256::digest(source.as_bytes()));
+    }
+    Commitment(hash.finalize().into())
+}
+
+fn repeats<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    names.into_iter().any(|name| !seen.insert(name))
+}

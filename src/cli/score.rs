@@ -1,0 +1,195 @@
+//! `taggant score`: what a text shows under one key. An exploration: it prints numbers, never a verdict.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{Failure, key, output};
+use crate::key::{Epoch, KeyId};
+use crate::law::{Draws, Law};
+use crate::scheme::Spec;
+use crate::score::{Counter, Exchange, Provenance, Skipped, TextStatistic};
+use crate::source::text::{self, BadLines, Content, Prompt, Row};
+use crate::stat::verdict::Summary;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    key: key::Key,
+    /// The epoch of rows that name none
+    #[arg(long)]
+    epoch: Option<Epoch>,
+    /// The scheme, such as green/1/w1/b2/t1 or gumbel/1/w4
+    #[arg(long)]
+    spec: Spec,
+    /// How a draw counts that occurs n times
+    #[arg(long, value_enum, default_value_t = Statistic::Distinct)]
+    statistic: Statistic,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Leave bad lines out and count them
+    #[arg(long)]
+    skip_bad: bool,
+    /// Rows as JSON lines; - reads standard input
+    #[arg(value_name = "FILE.jsonl")]
+    file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Statistic {
+    /// once
+    Distinct,
+    /// √n times (weighted draws; the exact lattice tail)
+    RootCount,
+}
+
+impl From<Statistic> for TextStatistic {
+    fn from(statistic: Statistic) -> Self {
+        match statistic {
+            Statistic::Distinct => Self::Distinct,
+            Statistic::RootCount => Self::RootCount,
+        }
+    }
+}
+
+/// `taggant/score/1`.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: &'static str,
+    exploration: &'static str,
+    key_id: KeyId,
+    epochs: Vec<Epoch>,
+    spec: Spec,
+    statistic: TextStatistic,
+    rows: usize,
+    refused_rows: usize,
+    positions: u64,
+    skipped: Skipped,
+    #[serde(flatten)]
+    summary: Summary,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let secret = arguments.key.read()?.secret;
+    let bad = if arguments.skip_bad { BadLines::Skip } else { BadLines::Refuse };
+    let rows = read(&arguments.file, bad)?;
+    let statistic = TextStatistic::from(arguments.statistic);
+    let by_epoch = exchanges_by_epoch(&rows.rows, arguments)?;
+    let mut pooled: Option<Draws> = None;
+    let (mut skipped, mut positions) = (Skipped::default(), 0);
+    for (epoch, exchanges) in &by_epoch {
+        let mut counter = Counter::new(arguments.spec.width());
+        for (cluster, exchange) in exchanges {
+            counter.exchange(exchange, *cluster)?;
+        }
+        let evidence = counter.finish(statistic);
+        let draws = evidence.open(&arguments.spec.open(&secret.epoch_key(epoch)))?;
+        skipped += evidence.skipped;
+        positions += evidence.positions;
+        pooled = Some(match pooled {
+            None => draws,
+            Some(earlier) => earlier.pool(draws),
+        });
+    }
+    let draws = pooled.ok_or_else(|| Failure("every line was refused: nothing to score".to_owned()))?;
+    let report = Report {
+        schema: "taggant/score/1",
+        exploration: "not a verdict: no plan was sealed",
+        key_id: secret.commitment().key_id(),
+        epochs: by_epoch.into_keys().collect(),
+        spec: arguments.spec,
+        statistic,
+        rows: rows.rows.len(),
+        refused_rows: rows.refused.len(),
+        positions,
+        skipped,
+        summary: Summary::of(draws)?,
+    };
+    for line in &rows.refused {
+        output::talk(&format!("left out: {line}"));
+    }
+    if arguments.json { output::json(&report)? } else { output::data(&page(&report))? }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(file: &PathBuf, bad: BadLines) -> Result<text::Rows, Failure> {
+    if file.as_os_str() == "-" {
+        return Ok(text::read("standard input", io::stdin().lock(), bad)?);
+    }
+    let name = file.display().to_string();
+    let opened = std::fs::File::open(file).map_err(|error| Failure(format!("cannot read {name}: {error}")))?;
+    Ok(text::read(&name, BufReader::new(opened), bad)?)
+}
+
+/// The rows as exchanges, by epoch, each with its number in the file.
+fn exchanges_by_epoch(rows: &[Row], arguments: &Arguments) -> Result<BTreeMap<Epoch, Vec<(u32, Exchange)>>, Failure> {
+    let mut by_epoch: BTreeMap<Epoch, Vec<(u32, Exchange)>> = BTreeMap::new();
+    for (row, cluster) in rows.iter().zip(0..) {
+        let epoch = row.epoch.as_ref().or(arguments.epoch.as_ref());
+        let epoch = epoch.ok_or_else(|| {
+            Failure(format!("line {}: the row names no epoch; add \"epoch\" to it or give --epoch", row.line))
+        })?;
+        by_epoch.entry(epoch.clone()).or_default().push((cluster, exchange(row)?));
+    }
+    Ok(by_epoch)
+}
+
+fn exchange(row: &Row) -> Result<Exchange, Failure> {
+    let needs_tokenizer = |field: &str| {
+        Failure(format!("line {}, field \"{field}\": text needs a tokenizer; give \"{field}_tokens\"", row.line))
+    };
+    let prompt = match &row.prompt {
+        None => Vec::new(),
+        Some(Prompt::Tokens(tokens)) => tokens.clone(),
+        Some(Prompt::Text(_)) => return Err(needs_tokenizer("prompt")),
+        Some(Prompt::Messages(_)) => return Err(needs_tokenizer("messages")),
+    };
+    let response = match &row.response {
+        Content::Tokens(tokens) => tokens.clone(),
+        Content::Text(_) => return Err(needs_tokenizer("response")),
+    };
+    let whole_context = matches!(row.prompt, Some(Prompt::Tokens(_)));
+    Ok(Exchange { prompt, response, whole_context, provenance: Provenance::Unknown })
+}
+
+/// What a person reads.
+fn page(report: &Report) -> String {
+    let summary = &report.summary;
+    let what = match report.spec.law() {
+        Law::Bernoulli(_) => "green",
+        Law::Exponential => "mean score",
+    };
+    let skipped = &report.skipped;
+    let interval = summary.interval.unwrap_or([f64::NAN; 2]);
+    format!(
+        "exploration (no plan was sealed: not a verdict)\n\
+         spec        {} under key {}\n\
+         rows        {} ({} refused), {} positions\n\
+         scored      {} distinct draws (n_eff {:.0}, largest share of variance {:.2} %)\n\
+         skipped     {} repeated, {} in the prompt, {} short window\n\
+         {what:<11} {:.4}, 95 % interval {:.4} to {:.4}, expected {:.4} under H0\n\
+         p           10^{:.2} ({:?})\n",
+        report.spec,
+        report.key_id,
+        report.rows,
+        report.refused_rows,
+        report.positions,
+        summary.draws,
+        summary.n_eff,
+        100.0 * summary.largest_share,
+        skipped.repeated,
+        skipped.prompt_window,
+        skipped.short_window,
+        summary.estimate,
+        interval[0],
+        interval[1],
+        summary.expected,
+        summary.log10_p,
+        summary.method,
+    )
+}

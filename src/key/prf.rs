@@ -1,0 +1,145 @@
+//! Window → seed → keystream → lanes.
+//!
+//! Seed = HMAC-SHA256(scheme key, window bytes); keystream = RFC 8439 ChaCha20 blocks under that seed with a
+//! zero nonce; token `v` owns bits `[b·v, b·(v+1))` of it. Nothing here depends on the vocabulary's size, the
+//! platform or the number of threads, and any lane is one seek away.
+
+use std::fmt;
+
+use hmac::{Hmac, Mac};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use sha2::Sha256;
+use zeroize::Zeroize;
+
+use crate::token::TokenId;
+
+/// HMAC-SHA256 under a scheme key, with both midstates kept: two compressions a window.
+#[derive(Clone)]
+pub struct WindowPrf(Hmac<Sha256>);
+
+impl WindowPrf {
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+        Self(Hmac::new_from_slice(key).expect("HMAC takes keys of every length"))
+    }
+
+    /// The seed of a window: its token ids as `u32` little-endian, oldest first.
+    pub fn seed(&self, window: &[TokenId]) -> Seed {
+        let mut mac = self.0.clone();
+        for token in window {
+            mac.update(&token.to_le_bytes());
+        }
+        Seed(mac.finalize().into_bytes().into())
+    }
+}
+
+impl fmt::Debug for WindowPrf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WindowPrf(..)")
+    }
+}
+
+/// The ChaCha20 key of one window.
+#[derive(Zeroize)]
+#[zeroize(drop)]
+pub struct Seed([u8; 32]);
+
+impl Seed {
+    /// The keystream of this window, at its start.
+    pub fn keystream(&self) -> Keystream {
+        Keystream(ChaCha20Rng::from_seed(self.0))
+    }
+
+    /// The lane of `token`.
+    pub fn lane(&self, bits: LaneBits, token: TokenId) -> u32 {
+        self.keystream().lane(bits, token)
+    }
+
+    /// Account `account`'s bit for `token` (`payload/1`): bit (account mod 512) of block `token`, stream id
+    /// ⌊account / 512⌋. One block answers for 512 accounts.
+    pub fn account_bit(&self, account: u64, token: TokenId) -> bool {
+        let mut stream = ChaCha20Rng::from_seed(self.0);
+        stream.set_stream(account / 512);
+        let bit = account % 512;
+        stream.set_word_pos(u128::from(token) * 16 + u128::from(bit / 32));
+        stream.next_u32() >> (bit % 32) & 1 == 1
+    }
+
+    /// The seed itself, for checks against known answers.
+    pub fn hazmat_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
+
+/// RFC 8439 ChaCha20 words under a window's seed: zero nonce, counter from 0.
+pub struct Keystream(ChaCha20Rng);
+
+impl Keystream {
+    /// The lane of `token`: `bits` bits at bit `bits · token`, least significant first within little-endian words.
+    pub fn lane(&mut self, bits: LaneBits, token: TokenId) -> u32 {
+        let bit = u64::from(bits.get()) * u64::from(token);
+        self.0.set_word_pos(u128::from(bit / 32));
+        let word = self.0.next_u32();
+        (word >> (bit % 32)) & bits.mask()
+    }
+
+    /// The next keystream word.
+    pub fn next_word(&mut self) -> u32 {
+        self.0.next_u32()
+    }
+
+    /// Fills `words` with the next keystream words.
+    pub fn fill(&mut self, words: &mut [u32]) {
+        for word in words {
+            *word = self.0.next_u32();
+        }
+    }
+}
+
+impl fmt::Debug for Keystream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keystream(..)")
+    }
+}
+
+/// Keystream bits a token owns: 1, 2, 4, 8, 16 or 32, so that no lane crosses a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneBits(u8);
+
+impl LaneBits {
+    /// One word a token, as Gumbel and tournament marks read it.
+    pub const WORD: Self = Self(32);
+
+    /// A lane of `bits` bits.
+    ///
+    /// # Errors
+    /// Any number that does not divide 32.
+    pub fn new(bits: u8) -> Result<Self, LaneBitsError> {
+        match bits {
+            1 | 2 | 4 | 8 | 16 | 32 => Ok(Self(bits)),
+            other => Err(LaneBitsError(other)),
+        }
+    }
+
+    /// The number of bits.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The largest lane value.
+    pub fn mask(self) -> u32 {
+        u32::MAX >> (32 - u32::from(self.0))
+    }
+}
+
+/// A lane width that does not divide 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a lane has 1, 2, 4, 8, 16 or 32 bits, not {0}")]
+pub struct LaneBitsError(u8);

@@ -1,0 +1,390 @@
+//! Laws and draws: the seam between schemes, which make randomness, and statistics, which sum it.
+//!
+//! A *draw* is one input of the keyed function. Its law under H0 is known because we made it; its coefficient was
+//! fixed without it. [`Tally`] sums the coefficients of equal inputs *before* anything is rounded or opened, so one
+//! coin is one draw; [`Draws`] can be consumed once. Neither knows a scheme, a text or a model.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+
+use serde::{Deserialize, Serialize};
+
+/// γ as a whole number of lanes: P(lane < threshold) = threshold / 2ᵇ exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Gamma {
+    threshold: u32,
+    bits: u8,
+}
+
+impl Gamma {
+    /// threshold / 2^bits, strictly between 0 and 1, `bits` at most 32.
+    ///
+    /// # Errors
+    /// A probability of 0 or 1, or more than 32 bits.
+    pub fn new(threshold: u32, bits: u8) -> Result<Self, GammaError> {
+        let inside = (1..=32).contains(&bits) && threshold > 0 && u64::from(threshold) < 1 << bits;
+        if inside { Ok(Self { threshold, bits }) } else { Err(GammaError { threshold, bits }) }
+    }
+
+    /// The numerator.
+    pub fn threshold(self) -> u32 {
+        self.threshold
+    }
+
+    /// The denominator's logarithm to base 2.
+    pub fn bits(self) -> u8 {
+        self.bits
+    }
+
+    /// The nearest `f64`: exact, because the denominator is a power of two.
+    pub fn value(self) -> f64 {
+        f64::from(self.threshold) / f64::from(2_u32).powi(i32::from(self.bits))
+    }
+}
+
+/// A probability that is not strictly between 0 and 1 on its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a threshold of {threshold} on {bits} bits is no probability strictly between 0 and 1")]
+pub struct GammaError {
+    threshold: u32,
+    bits: u8,
+}
+
+/// The distribution of a draw under H0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Law {
+    /// X = 1 with probability γ exactly, else 0.
+    Bernoulli(Gamma),
+    /// X = −ln((c+1)/2³²) with c = 2³² − 1 − word: never above Exp(1), so an Exp(1) tail is an upper bound.
+    Exponential,
+}
+
+impl Law {
+    /// X, given the draw's word: 0 or 1 for a Bernoulli draw, the 32-bit lane for an exponential one.
+    pub fn value(self, word: u32) -> f64 {
+        match self {
+            Self::Bernoulli(_) => f64::from(word),
+            // ln((c+1)/2³²) with c+1 = 2³² − word: near 1 by log1p, else directly.
+            Self::Exponential => {
+                let w = f64::from(word) / 4_294_967_296.0;
+                if w < 0.5 { -libm::log1p(-w) } else { -libm::log(1.0 - w) }
+            }
+        }
+    }
+
+    /// E X under the law the tail is computed with.
+    pub fn mean(self) -> f64 {
+        match self {
+            Self::Bernoulli(gamma) => gamma.value(),
+            Self::Exponential => 1.0,
+        }
+    }
+
+    /// Var X under the law the tail is computed with.
+    pub fn variance(self) -> f64 {
+        match self {
+            Self::Bernoulli(gamma) => gamma.value() * (1.0 - gamma.value()),
+            Self::Exponential => 1.0,
+        }
+    }
+}
+
+/// How real coefficients become whole numbers, fixed in the plan before the key is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// Coefficients are whole already.
+    Unit,
+    /// 127 / max |a|: for count statistics such as √n.
+    Max,
+    /// 127 / the 99.9 % quantile of |a|: the default for residuals, whose largest values are outliers.
+    Quantile,
+}
+
+/// The largest coefficient of a lattice statistic.
+pub const COEFFICIENT_MAX: i32 = 127;
+
+/// Real coefficients by draw, equal inputs summed.
+///
+/// `I` identifies a draw: one input of the keyed function (for foreign formats, the collapsed input).
+#[derive(Clone, Debug)]
+pub struct Tally<I> {
+    index: HashMap<I, usize>,
+    entries: Vec<Tallied>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tallied {
+    coefficient: f64,
+    cluster: u32,
+}
+
+impl<I: Hash + Ord> Tally<I> {
+    /// A tally of nothing.
+    pub fn new() -> Self {
+        Self { index: HashMap::new(), entries: Vec::new() }
+    }
+
+    /// Adds `coefficient` to the draw of `input`. The draw belongs to the first `cluster` (exchange) that names it.
+    pub fn add(&mut self, input: I, coefficient: f64, cluster: u32) {
+        match self.index.entry(input) {
+            Entry::Occupied(seen) => self.entries[*seen.get()].coefficient += coefficient,
+            Entry::Vacant(new) => {
+                new.insert(self.entries.len());
+                self.entries.push(Tallied { coefficient, cluster });
+            }
+        }
+    }
+
+    /// The number of distinct draws.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no draw.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Replaces each summed coefficient by a function of it, such as 1 (*distinct*) or √n.
+    #[must_use]
+    pub fn map(mut self, f: impl Fn(f64) -> f64) -> Self {
+        for entry in &mut self.entries {
+            entry.coefficient = f(entry.coefficient);
+        }
+        self
+    }
+
+    /// Rounds the summed coefficients to whole numbers, half to even, clipped to ±127. Looks at no key.
+    pub fn whole(self, scale: Scale) -> Whole<I> {
+        let factor = scale_factor(scale, self.entries.iter().map(|entry| entry.coefficient.abs()));
+        let kept = share_of_z_kept(&self.entries, factor);
+        let entry = |(input, at): (I, usize)| {
+            let Tallied { coefficient, cluster } = self.entries[at];
+            WholeEntry { input, coefficient: round_clipped(coefficient * factor), cluster }
+        };
+        let mut entries: Vec<_> = self.index.into_iter().map(entry).collect();
+        entries.sort_by(|a, b| a.input.cmp(&b.input));
+        Whole { entries, kept }
+    }
+}
+
+impl<I: Hash + Ord> Default for Tally<I> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whole-number coefficients by draw: what a plan or a bundle stores. No draw has been opened yet.
+#[derive(Clone, Debug)]
+pub struct Whole<I> {
+    entries: Vec<WholeEntry<I>>,
+    kept: f64,
+}
+
+/// One draw's input, its coefficient and the exchange it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeEntry<I> {
+    /// The keyed function's input.
+    pub input: I,
+    /// The coefficient.
+    pub coefficient: i32,
+    /// The exchange of its first occurrence.
+    pub cluster: u32,
+}
+
+impl<I> Whole<I> {
+    /// The coefficients, sorted by input; zeros included.
+    pub fn entries(&self) -> &[WholeEntry<I>] {
+        &self.entries
+    }
+
+    /// The share of z that rounding kept: (Σ a r)/√(Σa² Σr²), r the real coefficients.
+    pub fn share_of_z_kept(&self) -> f64 {
+        self.kept
+    }
+
+    /// Opens every draw with a coefficient other than zero. `word` is the keyed function.
+    pub fn open(&self, law: Law, mut word: impl FnMut(&I) -> u32) -> Draws {
+        let draw = |entry: &WholeEntry<I>| Draw {
+            law,
+            coefficient: entry.coefficient,
+            word: word(&entry.input),
+            cluster: entry.cluster,
+        };
+        let draws = self.entries.iter().filter(|entry| entry.coefficient != 0).map(draw).collect();
+        Draws { draws, kept: self.kept }
+    }
+}
+
+/// One opened draw. Neither `Clone` nor `Copy`: it enters one statistic, once.
+#[derive(Debug)]
+pub struct Draw {
+    law: Law,
+    coefficient: i32,
+    word: u32,
+    cluster: u32,
+}
+
+impl Draw {
+    /// The law under H0.
+    pub fn law(&self) -> Law {
+        self.law
+    }
+
+    /// The coefficient.
+    pub fn coefficient(&self) -> i32 {
+        self.coefficient
+    }
+
+    /// X as a whole number: 0 or 1 for a Bernoulli draw, the lane for an exponential one.
+    pub fn word(&self) -> u32 {
+        self.word
+    }
+
+    /// X.
+    pub fn value(&self) -> f64 {
+        self.law.value(self.word)
+    }
+
+    /// The exchange of its first occurrence.
+    pub fn cluster(&self) -> u32 {
+        self.cluster
+    }
+}
+
+/// Draws of *key-independent* evidence: distinct inputs, coefficients fixed without the key, opened together.
+///
+/// Valid under H0 if nothing that entered them (answers, prompts, coefficients, order, choice) depends on the key.
+/// Only [`Whole::open`] and [`Draws::pool`] make them, so equal inputs of one key have been summed.
+#[derive(Debug)]
+#[must_use]
+pub struct Draws {
+    draws: Vec<Draw>,
+    kept: f64,
+}
+
+impl Draws {
+    /// The draws.
+    pub fn as_slice(&self) -> &[Draw] {
+        &self.draws
+    }
+
+    /// The share of z that rounding kept.
+    pub fn share_of_z_kept(&self) -> f64 {
+        self.kept
+    }
+
+    /// Adds draws made under an *unrelated* key (another epoch, arm or width): independent, so they pool.
+    pub fn pool(mut self, other: Self) -> Self {
+        let (mine, theirs) = (to_f64(self.draws.len()), to_f64(other.draws.len()));
+        if mine + theirs > 0.0 {
+            self.kept = (self.kept * mine + other.kept * theirs) / (mine + theirs);
+        }
+        self.draws.extend(other.draws);
+        self
+    }
+}
+
+/// One step of *adaptive* evidence: coefficients fixed from the past, then the draws of one unseen window opened.
+///
+/// Its only verdict is an e-process. There is no way from here to [`Draws`].
+#[derive(Debug)]
+#[must_use]
+pub struct Step {
+    draws: Vec<Draw>,
+}
+
+impl Step {
+    /// Opens the draws of one window. `coefficients` (token or sibling, whole number) were fixed beforehand.
+    pub fn open<I>(
+        law: Law,
+        cluster: u32,
+        coefficients: &[(I, i32)],
+        mut word: impl FnMut(&I) -> u32,
+    ) -> Self {
+        let nonzero = coefficients.iter().filter(|(_, coefficient)| *coefficient != 0);
+        let draw = |(input, coefficient): &(I, i32)| Draw { law, coefficient: *coefficient, word: word(input), cluster };
+        Self { draws: nonzero.map(draw).collect() }
+    }
+
+    /// The draws of the step.
+    pub fn as_slice(&self) -> &[Draw] {
+        &self.draws
+    }
+}
+
+fn scale_factor(scale: Scale, magnitudes: impl Iterator<Item = f64>) -> f64 {
+    let mut magnitudes: Vec<f64> = match scale {
+        Scale::Unit => return 1.0,
+        Scale::Max | Scale::Quantile => magnitudes.filter(|a| *a > 0.0).collect(),
+    };
+    if magnitudes.is_empty() {
+        return 1.0;
+    }
+    magnitudes.sort_by(f64::total_cmp);
+    let last = magnitudes.len() - 1;
+    let at = if scale == Scale::Quantile { last - last / 1000 } else { last };
+    f64::from(COEFFICIENT_MAX) / magnitudes[at]
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "clipped to ±127 first")]
+fn round_clipped(real: f64) -> i32 {
+    let limit = f64::from(COEFFICIENT_MAX);
+    real.round_ties_even().clamp(-limit, limit) as i32
+}
+
+fn share_of_z_kept(entries: &[Tallied], factor: f64) -> f64 {
+    let (mut ar, mut aa, mut rr) = (0.0, 0.0, 0.0);
+    for entry in entries {
+        let whole = f64::from(round_clipped(entry.coefficient * factor));
+        ar += whole * entry.coefficient;
+        aa += whole * whole;
+        rr += entry.coefficient * entry.coefficient;
+    }
+    if aa > 0.0 && rr > 0.0 { ar / (aa * rr).sqrt() } else { 1.0 }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of draws stay far below 2^53")]
+fn to_f64(n: usize) -> f64 {
+    n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_inputs_are_one_draw() {
+        let mut tally = Tally::new();
+        for (input, a) in [(7, 1.0), (9, 2.0), (7, 1.0)] {
+            tally.add(input, a, 0);
+        }
+        let whole = tally.whole(Scale::Unit);
+        let pairs: Vec<_> = whole.entries().iter().map(|e| (e.input, e.coefficient)).collect();
+        assert_eq!(pairs, [(7, 2), (9, 2)]);
+    }
+
+    #[test]
+    fn scales_round_half_to_even_and_clip() {
+        let mut tally = Tally::new();
+        for (input, a) in [(0, 254.0), (1, 5.0), (2, 1.0), (3, -254.0)] {
+            tally.add(input, a, 0);
+        }
+        let whole = tally.whole(Scale::Max);
+        let a: Vec<_> = whole.entries().iter().map(|e| e.coefficient).collect();
+        assert_eq!(a, [127, 2, 0, -127]);
+        assert!(whole.share_of_z_kept() > 0.999);
+    }
+
+    #[test]
+    fn gamma_is_strictly_between_0_and_1() {
+        for (threshold, bits) in [(0, 2), (4, 2), (1, 0), (1, 33)] {
+            assert!(Gamma::new(threshold, bits).is_err(), "{threshold}/2^{bits}");
+        }
+        assert!((Gamma::new(1, 2).unwrap().value() - 0.25).abs() < 1e-300);
+        assert!(Gamma::new(u32::MAX, 32).is_ok());
+    }
+}

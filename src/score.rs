@@ -1,0 +1,335 @@
+//! Scoring: text, or next-token distributions, to draws; and what was skipped, and why.
+//!
+//! Two kinds of evidence, two types that never mix (the argument is in `law`):
+//!
+//! - *Key-independent* ([`Evidence`]): the suspect's answers to fresh prompts, or its distributions there. Coefficients
+//!   are made by [`count`], [`mass`] or [`residual`], which take no key; only then does [`Evidence::open`] ask for one.
+//! - *Adaptive* ([`Reading`]): the suspect reads text marked under the scored key. It predicts; each window is opened
+//!   once, after the prediction was fixed; its only verdict is an e-process.
+
+mod reading;
+mod rows;
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::law::{Draws, Scale, Tally, Whole};
+use crate::scheme::Scheme;
+use crate::token::{TokenId, Width};
+
+pub use reading::{Reading, ReadingError};
+pub use rows::{Prediction, mass, residual};
+
+/// One prompt and its answer, as token ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The whole context as the model saw it, or what is known of it.
+    pub prompt: Vec<TokenId>,
+    /// The answer.
+    pub response: Vec<TokenId>,
+    /// Whether `prompt` is all that the model saw. Text rows lack the chat template, so the first positions of their
+    /// answers have no certain window and are not scored.
+    pub whole_context: bool,
+    /// Where the prompt comes from.
+    pub provenance: Provenance,
+}
+
+/// Where an exchange's input comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provenance {
+    /// Attested in a plan: derives from nothing marked. Nothing is excluded.
+    Fresh,
+    /// Nobody says. Windows that occur inside the row's own prompt do not count (at width 0: its tokens).
+    Unknown,
+    /// Some input may derive from text marked under the scored key. The exchange is dropped; width 0 refuses it.
+    Marked,
+}
+
+/// How often a repeated draw counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextStatistic {
+    /// Each distinct (window, token) counts once (Fernandez et al. 2023; the named baseline).
+    Distinct,
+    /// √n for n occurrences: the default without a reference.
+    RootCount,
+}
+
+/// Positions of answers that gave no draw of their own, by rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Fewer than `width` known predecessors: unmarked, or an uncertain window.
+    pub short_window: u64,
+    /// The window (at width 0: the token) occurs inside the row's own prompt.
+    pub prompt_window: u64,
+    /// The same (window, token) came before: the same coin.
+    pub repeated: u64,
+    /// In exchanges whose input may derive from marked text.
+    pub marked_input: u64,
+}
+
+impl Skipped {
+    /// All positions skipped.
+    pub fn total(&self) -> u64 {
+        self.short_window + self.prompt_window + self.repeated + self.marked_input
+    }
+}
+
+impl std::ops::AddAssign for Skipped {
+    fn add_assign(&mut self, other: Self) {
+        self.short_window += other.short_window;
+        self.prompt_window += other.prompt_window;
+        self.repeated += other.repeated;
+        self.marked_input += other.marked_input;
+    }
+}
+
+/// One input of the keyed function: an interned window and a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Coin {
+    /// The window's number in [`Windows`].
+    pub window: u32,
+    /// The token after it.
+    pub token: TokenId,
+}
+
+/// Windows by number, each once.
+#[derive(Clone, Debug, Default)]
+pub struct Windows {
+    numbers: HashMap<Box<[TokenId]>, u32>,
+    list: Vec<Box<[TokenId]>>,
+}
+
+impl Windows {
+    /// The number of `window`, new or known.
+    pub fn number(&mut self, window: &[TokenId]) -> u32 {
+        if let Some(number) = self.numbers.get(window) {
+            return *number;
+        }
+        let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(window.into(), number);
+        self.list.push(window.into());
+        number
+    }
+
+    /// The window of a number.
+    pub fn get(&self, number: u32) -> &[TokenId] {
+        &self.list[number as usize]
+    }
+
+    /// The number of distinct windows.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is no window.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+/// Key-independent evidence before any key was touched: whole-number coefficients by draw.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    width: Width,
+    windows: Windows,
+    whole: Whole<Coin>,
+    /// What gave no draw of its own.
+    pub skipped: Skipped,
+    /// Answer positions, or rows, looked at.
+    pub positions: u64,
+}
+
+impl Evidence {
+    /// The window's width that the evidence was counted for.
+    pub fn width(&self) -> Width {
+        self.width
+    }
+
+    /// The coefficients, sorted by window and token.
+    pub fn coefficients(&self) -> &Whole<Coin> {
+        &self.whole
+    }
+
+    /// The windows behind the coefficients.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// Opens the draws under a key, every arm of it.
+    ///
+    /// # Errors
+    /// The scheme has another width.
+    pub fn open(&self, scheme: &Scheme) -> Result<Draws, ScoreError> {
+        let width = scheme.spec().width();
+        if width != self.width {
+            return Err(ScoreError::Width { counted: self.width, scheme: width });
+        }
+        let draws = scheme.arms().iter().map(|arm| {
+            // Coefficients are sorted by window, so each seed is computed once.
+            let mut at: Option<(u32, crate::key::prf::Seed)> = None;
+            self.whole.open(scheme.spec().law(), |coin| {
+                let seed = match at.take() {
+                    Some((window, seed)) if window == coin.window => seed,
+                    _ => arm.seed(self.windows.get(coin.window)),
+                };
+                let word = arm.word(&seed, coin.token);
+                at = Some((coin.window, seed));
+                word
+            })
+        });
+        draws.reduce(Draws::pool).ok_or(ScoreError::NoArm)
+    }
+}
+
+/// Counts the draws of `exchanges` for windows of `width`: no key is involved.
+///
+/// Each distinct (window, token) over all answers is one draw, whatever its count; the window reaches back into the
+/// prompt. Clusters are the exchanges' positions in the slice.
+///
+/// # Errors
+/// Marked inputs at width 0, where no exclusion helps; or more than 2³² − 1 exchanges.
+pub fn count(width: Width, exchanges: &[Exchange], statistic: TextStatistic) -> Result<Evidence, ScoreError> {
+    let mut counter = Counter::new(width);
+    for (exchange, cluster) in exchanges.iter().zip(0..) {
+        counter.exchange(exchange, cluster)?;
+    }
+    Ok(counter.finish(statistic))
+}
+
+/// Why a position gives no draw of its own, or the coin it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// It shows this draw, for the first time or again.
+    Draw(Coin, Repeat),
+    /// Fewer than `width` known predecessors.
+    ShortWindow,
+    /// Its window is inside the row's prompt.
+    PromptWindow,
+    /// The exchange's input may be marked.
+    MarkedInput,
+}
+
+/// Whether a draw was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// For the first time.
+    First,
+    /// It is the same coin again.
+    Again,
+}
+
+/// Walks over exchanges and decides, position by position, which draw each shows.
+#[derive(Debug)]
+pub struct Counter {
+    width: Width,
+    windows: Windows,
+    tally: Tally<Coin>,
+    skipped: Skipped,
+    positions: u64,
+}
+
+impl Counter {
+    /// A counter for windows of `width`.
+    pub fn new(width: Width) -> Self {
+        Self { width, windows: Windows::default(), tally: Tally::new(), skipped: Skipped::default(), positions: 0 }
+    }
+
+    /// Counts one exchange and says what became of each position of its answer.
+    ///
+    /// # Errors
+    /// Marked inputs at width 0.
+    pub fn exchange(&mut self, exchange: &Exchange, cluster: u32) -> Result<Vec<Position>, ScoreError> {
+        if exchange.provenance == Provenance::Marked && self.width.tokens() == 0 {
+            return Err(ScoreError::MarkedInputAtWidth0);
+        }
+        let context = [&exchange.prompt[..], &exchange.response[..]].concat();
+        let prompt = exchange.prompt.len();
+        let excluded = self.windows_of_prompt(exchange);
+        let first_known = if exchange.whole_context { 0 } else { prompt };
+        let position = |at| self.position(exchange, &context, at, first_known, &excluded, cluster);
+        Ok((prompt..context.len()).map(position).collect())
+    }
+
+    /// The evidence: one coefficient a distinct draw.
+    pub fn finish(self, statistic: TextStatistic) -> Evidence {
+        let (tally, scale) = match statistic {
+            TextStatistic::Distinct => (self.tally.map(|_| 1.0), Scale::Unit),
+            TextStatistic::RootCount => (self.tally.map(f64::sqrt), Scale::Max),
+        };
+        let (skipped, positions) = (self.skipped, self.positions);
+        Evidence { width: self.width, windows: self.windows, whole: tally.whole(scale), skipped, positions }
+    }
+
+    fn position(
+        &mut self,
+        exchange: &Exchange,
+        context: &[TokenId],
+        at: usize,
+        first_known: usize,
+        excluded: &HashSet<&[TokenId]>,
+        cluster: u32,
+    ) -> Position {
+        self.positions += 1;
+        if exchange.provenance == Provenance::Marked {
+            self.skipped.marked_input += 1;
+            return Position::MarkedInput;
+        }
+        let window = self.width.window(context, at).filter(|_| at - self.width.tokens() >= first_known);
+        let Some(window) = window else {
+            self.skipped.short_window += 1;
+            return Position::ShortWindow;
+        };
+        let looked_up = if self.width.tokens() == 0 { &context[at..=at] } else { window };
+        if excluded.contains(looked_up) {
+            self.skipped.prompt_window += 1;
+            return Position::PromptWindow;
+        }
+        let coin = Coin { window: self.windows.number(window), token: context[at] };
+        let before = self.tally.len();
+        self.tally.add(coin, 1.0, cluster);
+        let repeat = if self.tally.len() > before { Repeat::First } else { Repeat::Again };
+        self.skipped.repeated += u64::from(repeat == Repeat::Again);
+        Position::Draw(coin, repeat)
+    }
+
+    /// What the prompt rule excludes in rows of unknown origin: every window that lies inside the prompt, the one at
+    /// its very end included.
+    fn windows_of_prompt<'e>(&self, exchange: &'e Exchange) -> HashSet<&'e [TokenId]> {
+        if exchange.provenance != Provenance::Unknown {
+            return HashSet::new();
+        }
+        let size = self.width.tokens().max(1);
+        exchange.prompt.windows(size).collect()
+    }
+}
+
+/// Why rows cannot be scored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScoreError {
+    /// No exclusion makes marked inputs safe at width 0.
+    #[error("at width 0 every token of a marked input is informative: exchanges with marked inputs are refused")]
+    MarkedInputAtWidth0,
+    /// Coefficients were counted for another width than the scheme's.
+    #[error("the draws were counted for windows of {counted} tokens, the scheme's have {scheme}")]
+    Width {
+        /// Width of the counted windows.
+        counted: Width,
+        /// The scheme's width.
+        scheme: Width,
+    },
+    /// The scheme has no key.
+    #[error("the scheme was opened without a key")]
+    NoArm,
+    /// A distribution that is none.
+    #[error("row {row}: {what}")]
+    Row {
+        /// The row's position, from 0.
+        row: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}

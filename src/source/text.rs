@@ -1,0 +1,267 @@
+//! Rows: one exchange a JSON line, parsed into checked types once.
+
+use std::collections::HashSet;
+use std::io::{BufRead, Read};
+
+use serde_json::{Map, Value};
+
+use crate::key::Epoch;
+use crate::token::TokenId;
+
+/// The longest line read: a guard against a file that is no JSONL at all.
+const LINE_MAX: u64 = 64 << 20;
+
+/// One exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Unique in its file.
+    pub id: String,
+    /// What the model was asked; `None` where the row does not say.
+    pub prompt: Option<Prompt>,
+    /// What it answered.
+    pub response: Content,
+    /// The epoch it was served in.
+    pub epoch: Option<Epoch>,
+    /// Whose key marked it: `"<cohort|tenant|campaign>:<id>"`.
+    pub audience: Option<String>,
+    /// The whole line, unknown fields included.
+    pub fields: Map<String, Value>,
+    /// Line in the file, from 1.
+    pub line: usize,
+}
+
+/// The prompt, in one of three forms.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// `prompt`: text, without the chat template.
+    Text(String),
+    /// `prompt_tokens`: the whole context as the model saw it.
+    Tokens(Vec<TokenId>),
+    /// `messages`: chat turns, joined by the tokenizer's template.
+    Messages(Vec<Message>),
+}
+
+/// One chat turn.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// Text or tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Text, to be tokenised.
+    Text(String),
+    /// Token ids.
+    Tokens(Vec<TokenId>),
+}
+
+/// What happens to lines that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadLines {
+    /// The first one ends the reading.
+    Refuse,
+    /// They are counted and left out.
+    Skip,
+}
+
+/// The rows of a file, and the lines that were refused.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// The rows, in file order.
+    pub rows: Vec<Row>,
+    /// The lines left out under [`BadLines::Skip`].
+    pub refused: Vec<BadLine>,
+}
+
+/// A line that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}, line {line}{}: {what}", field.map(|field| format!(", field \"{field}\"")).unwrap_or_default())]
+pub struct BadLine {
+    /// The file's name.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// The field, where one is at fault.
+    pub field: Option<&'static str>,
+    /// What is wrong, and what to do.
+    pub what: String,
+}
+
+/// Reads JSONL rows. Blank lines are passed over; `name` is what errors call the file.
+///
+/// # Errors
+/// A file without rows, one that cannot be read, or its first bad line under [`BadLines::Refuse`].
+pub fn read(name: &str, mut input: impl BufRead, bad: BadLines) -> Result<Rows, BadLine> {
+    let mut rows = Rows::default();
+    let mut ids = HashSet::new();
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let length = input.by_ref().take(LINE_MAX).read_until(b'\n', &mut line);
+        let at = |field, what: String| BadLine { file: name.to_owned(), line: number, field, what };
+        match length {
+            Err(error) => return Err(at(None, format!("cannot be read: {error}"))),
+            Ok(0) => break,
+            Ok(_) if line.iter().all(u8::is_ascii_whitespace) => continue,
+            Ok(_) => {}
+        }
+        match parse(&line, number, &mut ids) {
+            Ok(row) => rows.rows.push(row),
+            Err(Fault { field, what }) if bad == BadLines::Skip => rows.refused.push(at(field, what)),
+            Err(Fault { field, what }) => return Err(at(field, format!("{what}; or leave such lines out with --skip-bad"))),
+        }
+    }
+    if rows.rows.is_empty() && rows.refused.is_empty() {
+        let what = "the file holds no rows; expected one JSON object a line with \"id\" and \"response\"";
+        return Err(BadLine { file: name.to_owned(), line: 1, field: None, what: what.to_owned() });
+    }
+    Ok(rows)
+}
+
+struct Fault {
+    field: Option<&'static str>,
+    what: String,
+}
+
+fn fault<T>(field: &'static str, what: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { field: Some(field), what: what.into() })
+}
+
+fn parse(line: &[u8], number: usize, ids: &mut HashSet<String>) -> Result<Row, Fault> {
+    let whole = |what: String| Fault { field: None, what };
+    let text = std::str::from_utf8(line).map_err(|error| {
+        whole(format!("not UTF-8 at byte {}; save the file as UTF-8", error.valid_up_to() + 1))
+    })?;
+    let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+        whole(format!("not a JSON object (column {}): {}", error.column(), without_position(&error)))
+    })?;
+    let row = Row {
+        id: id(&fields)?,
+        prompt: prompt(&fields)?,
+        response: response(&fields)?,
+        epoch: epoch(&fields)?,
+        audience: text_field(&fields, "for")?,
+        line: number,
+        fields,
+    };
+    if !ids.insert(row.id.clone()) {
+        return fault("id", format!("{:?} stands on an earlier line too; ids are unique", row.id));
+    }
+    Ok(row)
+}
+
+/// serde_json's message without its own "at line 1 column …": a JSONL line is always line 1 to it.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
+fn id(fields: &Map<String, Value>) -> Result<String, Fault> {
+    match fields.get("id") {
+        Some(Value::String(id)) => Ok(id.clone()),
+        Some(Value::Number(id)) => Ok(id.to_string()),
+        Some(_) => fault("id", "must be text or a number"),
+        None => fault("id", "is missing; every row needs a unique id"),
+    }
+}
+
+fn prompt(fields: &Map<String, Value>) -> Result<Option<Prompt>, Fault> {
+    let given = ["prompt", "prompt_tokens", "messages"].iter().filter(|field| fields.contains_key(**field)).count();
+    if given > 1 {
+        return fault("prompt", "give one of \"prompt\", \"prompt_tokens\" and \"messages\"");
+    }
+    if let Some(tokens) = fields.get("prompt_tokens") {
+        return token_ids(tokens, "prompt_tokens").map(|tokens| Some(Prompt::Tokens(tokens)));
+    }
+    if let Some(messages) = fields.get("messages") {
+        let turns = serde_json::from_value(messages.clone());
+        let what = "must be a list of {\"role\", \"content\"} objects with text";
+        return turns.map(|turns| Some(Prompt::Messages(turns))).or_else(|_| fault("messages", what));
+    }
+    Ok(text_field(fields, "prompt")?.map(Prompt::Text))
+}
+
+fn response(fields: &Map<String, Value>) -> Result<Content, Fault> {
+    match (fields.get("response"), fields.get("response_tokens")) {
+        (Some(_), Some(_)) => fault("response", "give one of \"response\" and \"response_tokens\""),
+        (None, Some(tokens)) => token_ids(tokens, "response_tokens").map(Content::Tokens),
+        (Some(Value::String(text)), None) => Ok(Content::Text(text.clone())),
+        (Some(_), None) => fault("response", "must be text; token ids go into \"response_tokens\""),
+        (None, None) => fault("response", "is missing; give \"response\" (text) or \"response_tokens\" (ids)"),
+    }
+}
+
+fn epoch(fields: &Map<String, Value>) -> Result<Option<Epoch>, Fault> {
+    let Some(text) = text_field(fields, "epoch")? else { return Ok(None) };
+    text.parse().map(Some).or_else(|error: crate::key::EpochError| fault("epoch", error.to_string()))
+}
+
+fn text_field(fields: &Map<String, Value>, field: &'static str) -> Result<Option<String>, Fault> {
+    match fields.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => fault(field, "must be text"),
+    }
+}
+
+fn token_ids(value: &Value, field: &'static str) -> Result<Vec<TokenId>, Fault> {
+    let Value::Array(items) = value else { return fault(field, "must be a list of token ids") };
+    let id = |(at, item): (usize, &Value)| match item.as_u64().map(TokenId::try_from) {
+        Some(Ok(id)) => Ok(id),
+        Some(Err(_)) => fault(field, format!("entry {at} is {item}, above 2^32 - 1; token ids are u32")),
+        None => fault(field, format!("entry {at} is {item}, not a token id (a whole number from 0)")),
+    };
+    items.iter().enumerate().map(id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(line: &str) -> Result<Row, String> {
+        read("rows.jsonl", line.as_bytes(), BadLines::Refuse).map(|rows| rows.rows[0].clone()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn each_form_is_read_and_unknown_fields_are_kept() {
+        let row = one(r#"{"id":7,"prompt_tokens":[1,2],"response_tokens":[3],"epoch":"2026-q4","extra":{"a":1}}"#).unwrap();
+        assert_eq!((row.id.as_str(), row.prompt), ("7", Some(Prompt::Tokens(vec![1, 2]))));
+        assert_eq!(row.fields["extra"]["a"], 1);
+        let chat = one(r#"{"id":"x","messages":[{"role":"user","content":"hi"}],"response":"yo"}"#).unwrap();
+        assert!(matches!(chat.prompt, Some(Prompt::Messages(turns)) if turns[0].role == "user"));
+    }
+
+    #[test]
+    fn each_fault_names_line_and_field() {
+        for (line, part) in [
+            (r#"{"response":"x"}"#, "line 1, field \"id\": is missing"),
+            (r#"{"id":"a"}"#, "field \"response\": is missing"),
+            (r#"{"id":"a","response_tokens":[4294967296]}"#, "field \"response_tokens\": entry 0 is 4294967296, above"),
+            (r#"{"id":"a","response_tokens":[-1]}"#, "entry 0 is -1, not a token id"),
+            (r#"{"id":"a","response":"x","prompt":"y","prompt_tokens":[]}"#, "give one of"),
+            (r#"{"id":"a","response":"x","epoch":"a b"}"#, "field \"epoch\""),
+            (r#"{"id":"a","response":"#, "not a JSON object"),
+            ("[]", "not a JSON object"),
+        ] {
+            let error = one(line).unwrap_err();
+            assert!(error.contains(part), "{error}");
+            assert!(error.contains("rows.jsonl"), "{error}");
+        }
+        assert!(one("").unwrap_err().contains("no rows"));
+        let twice = "{\"id\":1,\"response\":\"\"}\n\n{\"id\":\"1\",\"response\":\"\"}";
+        assert!(one(twice).unwrap_err().contains("line 3, field \"id\""));
+    }
+
+    #[test]
+    fn invalid_utf8_names_the_byte_and_skipping_counts_it() {
+        let bytes = b"{\"id\":1,\"response\":\"ok\"}\n{\"id\":2,\"response\":\"\xff\"}\n";
+        let error = read("r", &bytes[..], BadLines::Refuse).unwrap_err().to_string();
+        assert!(error.contains("line 2: not UTF-8 at byte 21"), "{error}");
+        let rows = read("r", &bytes[..], BadLines::Skip).unwrap();
+        assert_eq!((rows.rows.len(), rows.refused.len()), (1, 1));
+    }
+}

@@ -1,0 +1,307 @@
+//! From draws to numbers: the one statistic S = Σ aX, its verdict tail, and what a reader needs to judge it.
+//!
+//! Which tail is the verdict is fixed by the type of the draws: an exact lattice for coins, the Gamma tail for unweighted
+//! exponential draws, the Chernoff bound for what has neither. Never the smaller of two.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::chernoff::chernoff_ln_sf;
+use super::cumulant::{LawError, RealLaw, RealTerm};
+use super::eprocess::{EProcess, EProcessError, Grid, Observed};
+use super::estimate::{Cluster, ratio_estimate};
+use super::lattice::{LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread};
+use super::math::{Sum, log10_from_ln, to_f64};
+use super::tail::gamma_ln_sf;
+use super::{Rate, RateError};
+use crate::law::{Draw, Draws, Gamma, Law, Step};
+
+/// How the verdict tail was computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TailMethod {
+    /// Equal coefficients of coins: the binomial tail.
+    Binomial,
+    /// The sum cannot be smaller, or cannot be larger.
+    Certain,
+    /// Chernoff's bound from the exact cumulant.
+    ChernoffBound,
+    /// Exponentially tilted Fourier inversion with its outward error bound.
+    ExactLattice,
+    /// Unweighted exponential draws: the Gamma tail.
+    Gamma,
+    /// Adaptive draws have no tail: the e-process alone is the verdict, p = min(1, 1/max E).
+    EProcess,
+}
+
+/// What a test of one set of draws found. Making it consumes them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Distinct draws with a coefficient other than zero.
+    #[serde(rename = "scored")]
+    pub draws: u64,
+    /// S = Σ aX.
+    #[serde(rename = "sum")]
+    pub statistic: f64,
+    /// Draws with X = 1, where X is 0 or 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green: Option<u64>,
+    /// γ as [threshold, 2^bits], where X is 0 or 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<[u64; 2]>,
+    /// E X + Σ a(X − E X) / Σ|a|: for positive coefficients the weighted mean of X (the green rate).
+    pub estimate: f64,
+    /// Its 95 % interval, clustered by exchange; none with fewer than two exchanges.
+    pub interval: Option<[f64; 2]>,
+    /// E X under H0.
+    pub expected: f64,
+    /// (S − E S) / sd S under H0: for comparison, never a verdict.
+    pub z: f64,
+    /// Effective draws, (Σa²)² / Σa⁴.
+    pub n_eff: f64,
+    /// The largest share of the variance that one draw has.
+    pub largest_share: f64,
+    /// The share of z that rounding to whole coefficients kept.
+    pub share_of_z_kept: f64,
+    /// The verdict tail, ln P(S ≥ s) under H0; never below the true value.
+    pub ln_p: f64,
+    /// The same to base 10.
+    pub log10_p: f64,
+    /// ln of the smallest p that these draws could give, where that has a closed form.
+    pub ln_p_min: Option<f64>,
+    /// How the tail was computed.
+    pub method: TailMethod,
+    /// The e-process over the exchanges in order: ln of its last value.
+    pub ln_e: f64,
+    /// ln of its largest value; min(0, −this) is an anytime-valid ln p.
+    pub ln_e_max: f64,
+    /// ln E after each exchange that has draws: (exchange, ln E).
+    #[serde(skip)]
+    pub path: Vec<(u32, f64)>,
+}
+
+impl Summary {
+    /// Tests `draws`: H0 is that the suspect, and all that chose these draws, is independent of the key.
+    ///
+    /// # Errors
+    /// No draws at all, or a sum beyond what is exact.
+    pub fn of(draws: Draws) -> Result<Self, TestError> {
+        let kept = draws.share_of_z_kept();
+        let draws: Vec<&Draw> = draws.as_slice().iter().collect();
+        let tail = Tail::of(&draws, &Moments::of(&draws)?)?;
+        let a_max = draws.iter().map(|draw| draw.coefficient().unsigned_abs()).max().unwrap_or(1);
+        let evidence = bet(&by_cluster(&draws), f64::from(a_max))?;
+        Self::from_parts(&draws, kept, tail, evidence)
+    }
+
+    /// Tests adaptive `steps` in their order, one batch a document: the e-process is the only verdict, with bets
+    /// planned for coefficients up to `a_max`.
+    ///
+    /// H0: given what was read before, the draws of a window not yet consulted are independent of the suspect's
+    /// prediction there. Broken by a window consulted before and by documents chosen for how they went on.
+    ///
+    /// # Errors
+    /// No draws at all, or a coefficient above `a_max`.
+    pub fn of_reading(steps: &[Step], a_max: f64) -> Result<Self, TestError> {
+        let draws: Vec<&Draw> = steps.iter().flat_map(|step| step.as_slice()).collect();
+        let evidence = bet(&by_cluster(&draws), a_max)?;
+        let ln_p = evidence.0.ln_p().min(0.0);
+        let tail = Tail { ln_p, ln_p_min: None, method: TailMethod::EProcess };
+        Self::from_parts(&draws, 1.0, tail, evidence)
+    }
+
+    fn from_parts(
+        draws: &[&Draw],
+        kept: f64,
+        tail: Tail,
+        (e_process, clusters): (EProcess, Vec<u32>),
+    ) -> Result<Self, TestError> {
+        let law = draws.first().ok_or(TestError::NoDraws)?.law();
+        let moments = Moments::of(draws)?;
+        let gamma = match law {
+            Law::Bernoulli(gamma) => Some([u64::from(gamma.threshold()), 1 << gamma.bits()]),
+            Law::Exponential => None,
+        };
+        let (estimate, interval) = estimate(draws, law.mean());
+        Ok(Self {
+            draws: draws.len() as u64,
+            statistic: moments.sum,
+            green: gamma.map(|_| draws.iter().filter(|draw| draw.word() == 1).count() as u64),
+            gamma,
+            estimate,
+            interval,
+            expected: law.mean(),
+            z: (moments.sum - moments.mean) / moments.sd,
+            n_eff: moments.n_eff,
+            largest_share: moments.largest_share,
+            share_of_z_kept: kept,
+            ln_p: tail.ln_p,
+            log10_p: log10_from_ln(tail.ln_p),
+            ln_p_min: tail.ln_p_min,
+            method: tail.method,
+            ln_e: e_process.ln_e(),
+            ln_e_max: e_process.max_ln_e(),
+            path: clusters.into_iter().zip(e_process.path().iter().copied()).collect(),
+        })
+    }
+}
+
+/// Why draws have no number.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TestError {
+    /// Every position was skipped, or there was none.
+    #[error("no draw is left to score: every position was skipped or there was none")]
+    NoDraws,
+    /// A probability that is none.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    /// A sum beyond what is exact.
+    #[error(transparent)]
+    Lattice(#[from] LatticeError),
+    /// An e-process that was planned for other draws.
+    #[error(transparent)]
+    EProcess(#[from] EProcessError),
+    /// A law without a bound, such as an exponential draw that counts against the statistic.
+    #[error(transparent)]
+    Law(#[from] LawError),
+}
+
+struct Moments {
+    sum: f64,
+    mean: f64,
+    sd: f64,
+    n_eff: f64,
+    largest_share: f64,
+}
+
+impl Moments {
+    fn of(draws: &[&Draw]) -> Result<Self, TestError> {
+        let (mut sum, mut mean) = (Sum::default(), Sum::default());
+        let (mut variance, mut squares, mut largest) = (Sum::default(), Sum::default(), 0.0_f64);
+        for draw in draws {
+            let a = f64::from(draw.coefficient());
+            let v = a * a * draw.law().variance();
+            sum.add(a * draw.value());
+            mean.add(a * draw.law().mean());
+            variance.add(v);
+            squares.add(v * v);
+            largest = largest.max(v);
+        }
+        let variance = variance.value();
+        if variance <= 0.0 {
+            return Err(TestError::NoDraws);
+        }
+        let n_eff = variance * variance / squares.value();
+        Ok(Self { sum: sum.value(), mean: mean.value(), sd: variance.sqrt(), n_eff, largest_share: largest / variance })
+    }
+}
+
+struct Tail {
+    ln_p: f64,
+    ln_p_min: Option<f64>,
+    method: TailMethod,
+}
+
+impl Tail {
+    /// The verdict tail for the laws and coefficients at hand.
+    fn of(draws: &[&Draw], moments: &Moments) -> Result<Self, TestError> {
+        let coins = draws.iter().all(|draw| matches!(draw.law(), Law::Bernoulli(_)));
+        let unweighted = draws.iter().all(|draw| draw.law() == Law::Exponential && draw.coefficient() == 1);
+        if coins {
+            Self::lattice(draws)
+        } else if unweighted {
+            let (n, most) = (draws.len() as u64, Law::Exponential.value(u32::MAX));
+            let ln_p_min = Some(gamma_ln_sf(n, most * to_f64(n)));
+            Ok(Self { ln_p: gamma_ln_sf(n, moments.sum), ln_p_min, method: TailMethod::Gamma })
+        } else {
+            Self::chernoff(draws, moments)
+        }
+    }
+
+    fn lattice(draws: &[&Draw]) -> Result<Self, TestError> {
+        let mut counts: BTreeMap<LatticeLaw, u64> = BTreeMap::new();
+        let mut k = 0;
+        for draw in draws {
+            let Law::Bernoulli(gamma) = draw.law() else { continue };
+            let coefficient = draw.coefficient();
+            *counts.entry(LatticeLaw::Bernoulli { coefficient, rate: rate(gamma)? }).or_default() += 1;
+            k += i64::from(coefficient) * i64::from(draw.word());
+        }
+        let terms: Vec<LatticeTerm> = counts.into_iter().map(|(law, count)| LatticeTerm { law, count }).collect();
+        let tail = lattice_ln_sf(&terms, k)?;
+        let method = match tail.method {
+            Method::Binomial => TailMethod::Binomial,
+            Method::Certain => TailMethod::Certain,
+            Method::Inversion => TailMethod::ExactLattice,
+        };
+        Ok(Self { ln_p: tail.ln_p, ln_p_min: Some(lattice_spread(&terms)?.ln_p_min), method })
+    }
+
+    fn chernoff(draws: &[&Draw], moments: &Moments) -> Result<Self, TestError> {
+        let term = |draw: &&Draw| Ok(RealTerm { law: real_law(draw)?, count: 1 });
+        let terms: Vec<RealTerm> = draws.iter().map(term).collect::<Result<_, TestError>>()?;
+        let ln_p = chernoff_ln_sf(&terms, moments.sum)?;
+        Ok(Self { ln_p, ln_p_min: None, method: TailMethod::ChernoffBound })
+    }
+}
+
+/// The draws of each exchange, in the order of exchanges.
+fn by_cluster<'d>(draws: &[&'d Draw]) -> BTreeMap<u32, Vec<&'d Draw>> {
+    let mut clusters: BTreeMap<u32, Vec<&Draw>> = BTreeMap::new();
+    for draw in draws {
+        clusters.entry(draw.cluster()).or_default().push(draw);
+    }
+    clusters
+}
+
+/// The e-process over exchanges, one batch each, and the exchanges.
+fn bet(clusters: &BTreeMap<u32, Vec<&Draw>>, a_max: f64) -> Result<(EProcess, Vec<u32>), TestError> {
+    let exponential = clusters.values().flatten().any(|draw| draw.law() == Law::Exponential);
+    let grid = if exponential { Grid::exponential(a_max)? } else { Grid::bounded(a_max)? };
+    let mut e_process = EProcess::new(grid);
+    for draws in clusters.values() {
+        // Draws of one law and coefficient enter together: Σ aX and their number are all that a bet depends on.
+        let mut groups: BTreeMap<(Law, i32), (u64, f64)> = BTreeMap::new();
+        for draw in draws {
+            let group = groups.entry((draw.law(), draw.coefficient())).or_default();
+            *group = (group.0 + 1, group.1 + f64::from(draw.coefficient()) * draw.value());
+        }
+        let laws = groups.iter().map(|((law, a), sums)| Ok((real_law_of(*law, *a)?, *sums)));
+        let laws: Vec<(RealLaw, (u64, f64))> = laws.collect::<Result<_, TestError>>()?;
+        let batch: Vec<Observed<'_>> =
+            laws.iter().map(|(law, (count, sum))| Observed { law, count: *count, sum: *sum }).collect();
+        e_process.batch(&batch)?;
+    }
+    Ok((e_process, clusters.keys().copied().collect()))
+}
+
+/// E X + Σ a(X − E X) / Σ|a| with its interval, clustered by exchange.
+fn estimate(draws: &[&Draw], expected: f64) -> (f64, Option<[f64; 2]>) {
+    let cluster = |draws: &Vec<&Draw>| {
+        let term = |draw: &&Draw| f64::from(draw.coefficient()) * (draw.value() - draw.law().mean());
+        let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs();
+        Cluster { sum: draws.iter().map(term).sum(), weight: draws.iter().map(weight).sum() }
+    };
+    let clusters: Vec<Cluster> = by_cluster(draws).values().map(cluster).collect();
+    ratio_estimate(&clusters).map_or((expected, None), |found| {
+        (expected + found.value, found.interval.map(|ends| ends.map(|end| expected + end)))
+    })
+}
+
+fn real_law(draw: &Draw) -> Result<RealLaw, TestError> {
+    real_law_of(draw.law(), draw.coefficient())
+}
+
+fn real_law_of(law: Law, coefficient: i32) -> Result<RealLaw, TestError> {
+    let coefficient = f64::from(coefficient);
+    Ok(match law {
+        Law::Bernoulli(gamma) => RealLaw::Bernoulli { coefficient, rate: rate(gamma)? },
+        Law::Exponential => RealLaw::Exponential { coefficient },
+    })
+}
+
+fn rate(gamma: Gamma) -> Result<Rate, RateError> {
+    Rate::dyadic(u64::from(gamma.threshold()), u32::from(gamma.bits()))
+}

@@ -1,0 +1,114 @@
+//! Known answers for schemes and text scoring: `vectors/green.json`, `gumbel.json`.
+
+use serde_json::Value;
+use taggant::key::{EpochKey, Secret};
+use taggant::law::Law;
+use taggant::scheme::gumbel::minus_ln_u;
+use taggant::scheme::{Arm, Scheme, Spec};
+use taggant::score::{Exchange, Provenance, TextStatistic, count};
+use taggant::stat::verdict::Summary;
+
+fn cases(name: &str) -> Vec<Value> {
+    let path = format!("{}/tests/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    file["cases"].as_array().unwrap().clone()
+}
+
+fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn open(case: &Value) -> Scheme {
+    let spec: Spec = case["label"].as_str().unwrap().parse().unwrap();
+    assert_eq!(spec.label().as_str(), case["label"].as_str().unwrap());
+    spec.open(&epoch(case))
+}
+
+fn epoch(case: &Value) -> EpochKey {
+    Secret::from_hex(case["secret"].as_str().unwrap()).unwrap().epoch_key(&parse(&case["epoch"]))
+}
+
+fn assert_close(found: f64, expected: f64) {
+    assert!((found - expected).abs() <= 1e-9 * expected.abs(), "{found} is not {expected}");
+}
+
+#[test]
+fn green_lists_over_answers_with_prompts() {
+    for case in cases("green") {
+        let scheme = open(&case);
+        let exchanges: Vec<Exchange> = parse::<Vec<Vec<u32>>>(&case["prompts"])
+            .into_iter()
+            .zip(parse::<Vec<Vec<u32>>>(&case["answers"]))
+            .map(|(prompt, response)| Exchange {
+                prompt,
+                response,
+                whole_context: true,
+                provenance: Provenance::Unknown,
+            })
+            .collect();
+        let evidence = count(scheme.spec().width(), &exchanges, TextStatistic::Distinct).unwrap();
+        let summary = Summary::of(evidence.open(&scheme).unwrap()).unwrap();
+        assert_eq!(summary.draws, case["scored"].as_u64().unwrap(), "{}", scheme.spec());
+        assert_close(summary.statistic, case["green"].as_f64().unwrap());
+        assert_close(summary.ln_p, case["ln_p"].as_f64().unwrap());
+        let accounted = summary.draws + evidence.skipped.total();
+        assert_eq!(accounted, evidence.positions);
+    }
+}
+
+#[test]
+fn gumbel_words_scores_edges_and_choice() {
+    for case in cases("gumbel") {
+        let scheme = open(&case);
+        let Arm::Gumbel(gumbel) = &scheme.arms()[0] else { panic!("not a race") };
+        for draw in case["draws"].as_array().unwrap() {
+            let seed = gumbel.seed(&parse::<Vec<u32>>(&draw["window"]));
+            let word = gumbel.word(&seed, parse(&draw["token"]));
+            assert_eq!(word, parse::<u32>(&draw["word"]));
+            assert_close(Law::Exponential.value(word), parse(&draw["score"]));
+        }
+        for edge in case["edges"].as_array().unwrap() {
+            let word = parse(&edge["word"]);
+            let score: f64 = parse(&edge["score"]);
+            assert!((Law::Exponential.value(word) - score).abs() <= 1e-12 * score);
+            let time: f64 = parse(&edge["minus_ln_u"]);
+            assert!((minus_ln_u(word) - time).abs() <= 1e-12 * time);
+        }
+        let choice = &case["choice"];
+        let seed = gumbel.seed(&parse::<Vec<u32>>(&choice["window"]));
+        let p: Vec<f32> = parse(&choice["probabilities"]);
+        assert_eq!(gumbel.choose(&seed, &p), Some(parse(&choice["token"])));
+    }
+}
+
+#[test]
+fn gumbel_sums_and_tails() {
+    for case in cases("gumbel") {
+        let scheme = open(&case);
+        let answers: Vec<Exchange> = case["draws"].as_array().unwrap().iter().map(single_draw).collect();
+        let evidence = count(scheme.spec().width(), &answers, TextStatistic::Distinct).unwrap();
+        let summary = Summary::of(evidence.open(&scheme).unwrap()).unwrap();
+        assert_eq!(summary.draws, 40);
+        assert_close(summary.statistic, parse(&case["sum"]));
+        assert_close(summary.ln_p, parse(&case["ln_p"]));
+    }
+}
+
+/// An exchange that shows one draw: the window as a fresh prompt, the token as its answer.
+fn single_draw(draw: &Value) -> Exchange {
+    Exchange {
+        prompt: parse(&draw["window"]),
+        response: vec![parse(&draw["token"])],
+        whole_context: true,
+        provenance: Provenance::Fresh,
+    }
+}
+
+#[test]
+fn f32_word_edges_never_let_junk_win() {
+    // The top 128 words round to U = 1 in plain f32; the race must still prefer a likely token with a good word.
+    let junk = minus_ln_u(u32::MAX - 100) / 1e-7;
+    let good = minus_ln_u(u32::MAX / 2) / 0.9;
+    assert!(junk > 0.0 && minus_ln_u(u32::MAX) > 0.0 && good > 0.0);
+    assert!(minus_ln_u(u32::MAX) < minus_ln_u(u32::MAX - 1));
+}
