@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod case;
 pub mod embed;
 pub mod key;
 pub mod law;

@@ -9,10 +9,10 @@ use crate::token::{TokenId, Width};
 /// The suspect's next-token distribution at one context.
 #[derive(Clone, Copy, Debug)]
 pub struct Prediction<'a> {
-    /// Prompt and answer so far.
+    /// The whole prompt as the model saw it.
+    pub prompt: &'a [TokenId],
+    /// The answer so far.
     pub context: &'a [TokenId],
-    /// How many tokens of `context` are the prompt.
-    pub prompt_len: usize,
     /// Where the prompt comes from.
     pub provenance: Provenance,
     /// Probabilities by token id, each in 0..=1; what a truncated API does not return is 0.
@@ -87,7 +87,7 @@ impl Table {
             check(at, row.q)?;
             table.rows += 1;
             let Some(window) = table.window(row)? else { continue };
-            let number = table.windows.number(window) as usize;
+            let number = table.windows.number(&window) as usize;
             if number == table.sums.len() {
                 table.sums.push(vec![0.0; row.q.len()]);
                 table.clusters.push(row.cluster);
@@ -101,7 +101,7 @@ impl Table {
     }
 
     /// The row's window, unless a rule skips it.
-    fn window<'r>(&mut self, row: &Prediction<'r>) -> Result<Option<&'r [TokenId]>, ScoreError> {
+    fn window(&mut self, row: &Prediction<'_>) -> Result<Option<Vec<TokenId>>, ScoreError> {
         if row.provenance == Provenance::Marked {
             if self.width.tokens() == 0 {
                 return Err(ScoreError::MarkedInputAtWidth0);
@@ -109,7 +109,8 @@ impl Table {
             self.skipped.marked_input += 1;
             return Ok(None);
         }
-        let Some(window) = self.width.window(row.context, row.context.len()) else {
+        let context = [row.prompt, row.context].concat();
+        let Some(window) = self.width.window(&context, context.len()) else {
             self.skipped.short_window += 1;
             return Ok(None);
         };
@@ -117,7 +118,7 @@ impl Table {
             self.skipped.prompt_window += 1;
             return Ok(None);
         }
-        Ok(Some(window))
+        Ok(Some(window.to_vec()))
     }
 
     /// The windows inside the prompt of a row of unknown origin. (At width 0 there is only the empty window: such
@@ -126,7 +127,7 @@ impl Table {
         if row.provenance != Provenance::Unknown {
             return HashSet::new();
         }
-        row.context[..row.prompt_len.min(row.context.len())].windows(self.width.tokens()).collect()
+        row.prompt.windows(self.width.tokens()).collect()
     }
 
     fn evidence(self, weight: impl Fn(&[f64]) -> f64) -> Evidence {
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     fn row<'a>(context: &'a [TokenId], q: &'a [f32]) -> Prediction<'a> {
-        Prediction { context, prompt_len: 0, provenance: Provenance::Fresh, q, cluster: 0 }
+        Prediction { prompt: &[], context, provenance: Provenance::Fresh, q, cluster: 0 }
     }
 
     #[test]

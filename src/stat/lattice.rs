@@ -47,7 +47,7 @@ pub enum Method {
     /// All terms are multiples of one coin: the binomial tail.
     Binomial,
     /// Tilting, then convolution or Fourier inversion; at the largest value the product of the top probabilities.
-    Tilted,
+    Inversion,
 }
 
 /// ln P(S ≥ k), from above.
@@ -105,7 +105,7 @@ pub fn lattice_ln_sf(terms: &[LatticeTerm], k: i64) -> Result<LatticeTail, Latti
         return Ok(LatticeTail::new(estimate, binomial_rounding(n, estimate), Method::Binomial));
     }
     let tail = ln_upper(&lattice.groups(), k).map_err(|TooWide(angles)| LatticeError::TooWide { angles })?;
-    Ok(LatticeTail::new(tail.estimate, tail.above, Method::Tilted))
+    Ok(LatticeTail::new(tail.estimate, tail.above, Method::Inversion))
 }
 
 /// ln P(X ≥ `k`), where X counts the hits of independent draws with chances `p`: 0 for `k` = 0, −∞ when fewer than `k` can hit.

@@ -5,7 +5,7 @@
 //! nothing large cancels, so ln p is accurate to a relative 1e-9 (measured: better than 1e-12) from p = 1 − 1e-300 down to far below
 //! 1e-308.
 
-use super::math::{LN_SQRT_2PI, deviance, ln, ln_1m_exp, stirling_remainder, to_f64};
+use super::math::{LN_SQRT_2PI, UNIT, deviance, exp_m1, ln, ln_1m_exp, stirling_remainder, to_f64};
 use super::rate::Rate;
 
 /// ln P(X ≥ `k`) for X ~ Binomial(`n`, `rate`): 0 for `k` = 0, −∞ for `k` > `n`.
@@ -120,10 +120,16 @@ pub struct HypergeometricError {
     pub drawn: u64,
 }
 
-/// How far a value of [`binomial_ln_sf`] can lie from the truth: rounding of the deviance (relative) and of the series (absolute).
+/// How far a value of [`binomial_ln_sf`] can lie from the truth.
 pub(super) fn binomial_rounding(n: u64, ln_p: f64) -> f64 {
-    // The weight of term i of the series carries 4 roundings each; its mean index stays below the standard deviation √n / 2.
-    super::math::UNIT * (64.0 * ln_p.abs() + 64.0 + 2.0 * to_f64(n).sqrt())
+    // The deviance is rounded relatively, the rest absolutely. Term i of the series carries 4i roundings, and the mean index under
+    // its weights stays below the standard deviation √n / 2.
+    let error = |ln_p: f64| UNIT * (64.0 * ln_p.abs() + 64.0 + 2.0 * to_f64(n).sqrt());
+    if ln_p < -std::f64::consts::LN_2 {
+        return error(ln_p);
+    }
+    // Computed from the complement q: an error of ln q moves ln p by q / p times as much.
+    error(ln_1m_exp(ln_p).max(-1e9)) * exp_m1(-ln_p) + 4.0 * UNIT * ln_p.abs()
 }
 
 /// ln P(X ≥ k) for k above the mean, by adding the terms of the tail itself.

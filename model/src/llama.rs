@@ -1,0 +1,486 @@
+//! The Llama family: RMS norm, rotary positions, grouped-query attention, SwiGLU.
+//!
+//! Weights are `f32` and the big products go through candle's matrix multiplication, so that many rows share one pass
+//! over the weights. Rows may have any lengths: new tokens of all rows are stacked into one matrix, and only attention
+//! looks at rows one by one.
+
+use crate::ModelError;
+use crate::generate::{CausalModel, Session, check_tokens};
+use crate::gguf::Gguf;
+use crate::math::exp;
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+
+/// The most new tokens in one pass, so that intermediate values stay small however long the prompts are.
+const TOKENS_PER_PASS: usize = 2048;
+
+/// The sizes of a Llama model, from a GGUF file's metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Width of the feed-forward layer.
+    pub feed_forward: usize,
+    /// Token ids.
+    pub vocab: usize,
+    /// The most tokens in a row.
+    pub context: usize,
+    /// Base of the rotary frequencies.
+    pub rope_base: f64,
+    /// Added to the mean square before its root.
+    pub norm_epsilon: f32,
+}
+
+impl Config {
+    /// Reads the sizes from the metadata of `gguf`.
+    ///
+    /// # Errors
+    ///
+    /// When a size is missing or makes no model, or the file asks for a variant that is not supported (rotary scaling,
+    /// partial rotation, experts).
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, ModelError> {
+        let positive = |key: &str| match gguf.count(key)? {
+            0 => Err(metadata(key, "above zero")),
+            n => Ok(n),
+        };
+        let optional = |key: &str, default| if gguf.has(key) { positive(key) } else { Ok(default) };
+        let heads = positive("llama.attention.head_count")?;
+        let width = positive("llama.embedding_length")?;
+        let config = Self {
+            layers: positive("llama.block_count")?,
+            width,
+            heads,
+            kv_heads: optional("llama.attention.head_count_kv", heads)?,
+            head_dim: optional("llama.attention.key_length", width / heads)?,
+            feed_forward: positive("llama.feed_forward_length")?,
+            vocab: gguf.texts("tokenizer.ggml.tokens")?.len(),
+            context: positive("llama.context_length")?,
+            rope_base: if gguf.has(ROPE_BASE) { gguf.float(ROPE_BASE)? } else { 10_000.0 },
+            norm_epsilon: gguf.float("llama.attention.layer_norm_rms_epsilon")? as f32,
+        };
+        config.check(gguf)?;
+        Ok(config)
+    }
+
+    /// Refuses what the forward pass does not compute.
+    fn check(&self, gguf: &Gguf) -> Result<(), ModelError> {
+        if self.head_dim == 0 || self.head_dim % 2 == 1 {
+            return Err(metadata("llama.attention.key_length", "an even number above zero"));
+        }
+        if self.heads % self.kv_heads != 0 {
+            return Err(metadata("llama.attention.head_count_kv", "a divisor of the head count"));
+        }
+        let rotated = "llama.rope.dimension_count";
+        if gguf.has(rotated) && gguf.count(rotated)? != self.head_dim {
+            return Err(metadata(rotated, "the width of a head: partial rotation is not supported"));
+        }
+        let scaling = "llama.rope.scaling.type";
+        if gguf.has(scaling) && gguf.text(scaling)? != "none" {
+            return Err(metadata(scaling, "`none`: rotary scaling is not supported"));
+        }
+        Ok(())
+    }
+
+    fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+}
+
+const ROPE_BASE: &str = "llama.rope.freq_base";
+
+fn metadata(key: &str, expected: &'static str) -> ModelError {
+    ModelError::Metadata { key: key.to_owned(), expected }
+}
+
+/// A Llama model in memory.
+pub struct Llama {
+    config: Config,
+    embedding: Tensor,
+    blocks: Vec<Block>,
+    norm: Vec<f32>,
+    /// The output layer; the embedding again where the file has none of its own.
+    head: Tensor,
+    /// Angle per position of each rotated pair.
+    frequencies: Vec<f64>,
+}
+
+/// The weights of one transformer block; matrices are output × input.
+struct Block {
+    attention_norm: Vec<f32>,
+    /// Queries, keys and values, one under the other.
+    qkv: Tensor,
+    output: Tensor,
+    feed_forward_norm: Vec<f32>,
+    /// Gate and up projections, one under the other.
+    gate_up: Tensor,
+    down: Tensor,
+}
+
+impl fmt::Debug for Llama {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Llama").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Llama {
+    /// Loads the model of the GGUF file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Gguf::open`] and [`Llama::from_gguf`].
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        Self::from_gguf(&mut Gguf::open(path)?)
+    }
+
+    /// Reads all weights of `gguf` as `f32`.
+    ///
+    /// # Errors
+    ///
+    /// When the metadata describe an unsupported model, or a tensor is missing, unknown, or of another shape.
+    pub fn from_gguf(gguf: &mut Gguf) -> Result<Self, ModelError> {
+        let config = Config::from_gguf(gguf)?;
+        let (width, vocab) = (config.width, config.vocab);
+        let mut loader = Loader { unread: gguf.tensor_names().map(str::to_owned).collect(), gguf };
+        let embedding = loader.tensor("token_embd.weight", &[vocab, width])?;
+        let own_head = loader.unread.contains("output.weight");
+        let head = if own_head { loader.tensor("output.weight", &[vocab, width])? } else { embedding.clone() };
+        let norm = loader.vector("output_norm.weight", width)?;
+        let divisors = loader.rope_divisors(config.head_dim / 2)?;
+        let blocks = (0..config.layers).map(|index| loader.block(&config, index)).collect::<Result<_, _>>()?;
+        if let Some(name) = loader.unread.into_iter().next() {
+            return Err(ModelError::UnknownTensor { name });
+        }
+        let frequencies = frequencies(&config, &divisors);
+        Ok(Self { config, embedding, blocks, norm, head, frequencies })
+    }
+
+    /// The model's sizes.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Runs the new tokens of every row through the blocks and the final norm: `width` values per new token, rows one
+    /// after the other. The caches grow by the new tokens.
+    fn forward(&self, caches: &mut [Cache], inputs: &[&[u32]]) -> Result<Vec<f32>, ModelError> {
+        let tokens = inputs.concat();
+        let rotations = self.rotations(caches, inputs);
+        let ids = Tensor::from_vec(tokens, inputs.iter().map(|input| input.len()).sum::<usize>(), &Device::Cpu)?;
+        let mut stream: Vec<f32> = self.embedding.index_select(&ids, 0)?.flatten_all()?.to_vec1()?;
+        for (index, block) in self.blocks.iter().enumerate() {
+            let normed = self.rms_norm(&stream, &block.attention_norm);
+            let mut qkv = product(normed, &block.qkv)?;
+            self.rotate(&mut qkv, &rotations);
+            let attended = self.attend(index, caches, inputs, &qkv);
+            add(&mut stream, &product(attended, &block.output)?);
+            let normed = self.rms_norm(&stream, &block.feed_forward_norm);
+            let gated = gate(&product(normed, &block.gate_up)?, self.config.feed_forward);
+            add(&mut stream, &product(gated, &block.down)?);
+        }
+        Ok(self.rms_norm(&stream, &self.norm))
+    }
+
+    /// Cosine and sine of every rotated pair, per new token.
+    fn rotations(&self, caches: &[Cache], inputs: &[&[u32]]) -> Vec<(f32, f32)> {
+        let positions = caches.iter().zip(inputs).flat_map(|(cache, input)| cache.len..cache.len + input.len());
+        let rotation = |angle: f64| (angle.cos() as f32, angle.sin() as f32);
+        positions.flat_map(|at| self.frequencies.iter().map(move |f| rotation(at as f64 * f))).collect()
+    }
+
+    /// Turns queries and keys by their positions. GGUF files of this family store the two halves of a pair side by side.
+    fn rotate(&self, qkv: &mut [f32], rotations: &[(f32, f32)]) {
+        let Config { head_dim, .. } = self.config;
+        let rotated = self.config.query_width() + self.config.kv_width();
+        let tokens = qkv.chunks_exact_mut(rotated + self.config.kv_width());
+        for (token, rotations) in tokens.zip(rotations.chunks_exact(head_dim / 2)) {
+            for head in token[..rotated].chunks_exact_mut(head_dim) {
+                for (pair, &(cos, sin)) in head.chunks_exact_mut(2).zip(rotations) {
+                    let (x, y) = (pair[0], pair[1]);
+                    pair[0] = x * cos - y * sin;
+                    pair[1] = x * sin + y * cos;
+                }
+            }
+        }
+    }
+
+    /// Stores the new keys and values of one block, and gives what every new token reads from its row.
+    fn attend(&self, block: usize, caches: &mut [Cache], inputs: &[&[u32]], qkv: &[f32]) -> Vec<f32> {
+        let (query_width, kv_width) = (self.config.query_width(), self.config.kv_width());
+        let mut output = vec![0.0; qkv.len() / (query_width + 2 * kv_width) * query_width];
+        let (mut qkv_left, mut output_left) = (qkv, output.as_mut_slice());
+        let mut rows = Vec::with_capacity(inputs.len());
+        for (cache, input) in caches.iter_mut().zip(inputs) {
+            let (qkv, rest) = qkv_left.split_at(input.len() * (query_width + 2 * kv_width));
+            let (output, output_rest) = output_left.split_at_mut(input.len() * query_width);
+            (qkv_left, output_left) = (rest, output_rest);
+            rows.push((&mut cache.blocks[block], qkv, output));
+        }
+        rows.into_par_iter().with_min_len(8).for_each(|(cache, qkv, output)| self.attend_row(cache, qkv, output));
+        output
+    }
+
+    /// Attention within one row.
+    fn attend_row(&self, cache: &mut KeyValues, qkv: &[f32], output: &mut [f32]) {
+        let (query_width, kv_width) = (self.config.query_width(), self.config.kv_width());
+        let mut scores = Vec::new();
+        let tokens = qkv.chunks_exact(query_width + 2 * kv_width);
+        for (token, output) in tokens.zip(output.chunks_exact_mut(query_width)) {
+            let (queries, kv) = token.split_at(query_width);
+            cache.keys.extend_from_slice(&kv[..kv_width]);
+            cache.values.extend_from_slice(&kv[kv_width..]);
+            self.attend_token(cache, queries, &mut scores, output);
+        }
+    }
+
+    /// Attention of one token over everything its row holds.
+    fn attend_token(&self, cache: &KeyValues, queries: &[f32], scores: &mut Vec<f32>, output: &mut [f32]) {
+        let Config { heads, kv_heads, head_dim, .. } = self.config;
+        let kv_width = self.config.kv_width();
+        let scale = (head_dim as f32).sqrt().recip();
+        let heads = queries.chunks_exact(head_dim).zip(output.chunks_exact_mut(head_dim)).zip((0..kv_heads).flat_map(
+            |kv_head| std::iter::repeat_n(kv_head * head_dim, heads / kv_heads),
+        ));
+        for ((query, output), at) in heads {
+            scores.clear();
+            scores.extend(cache.keys.chunks_exact(kv_width).map(|key| dot(query, &key[at..at + head_dim]) * scale));
+            normalise(scores);
+            output.fill(0.0);
+            for (&weight, value) in scores.iter().zip(cache.values.chunks_exact(kv_width)) {
+                for (sum, value) in output.iter_mut().zip(&value[at..at + head_dim]) {
+                    *sum += weight * value;
+                }
+            }
+        }
+    }
+
+    /// Scales every token's vector to root mean square 1, then by `weight`.
+    fn rms_norm(&self, stream: &[f32], weight: &[f32]) -> Vec<f32> {
+        let mut normed = Vec::with_capacity(stream.len());
+        for token in stream.chunks_exact(weight.len()) {
+            let mean_square = dot(token, token) / weight.len() as f32;
+            let scale = (mean_square + self.config.norm_epsilon).sqrt().recip();
+            normed.extend(token.iter().zip(weight).map(|(x, w)| x * scale * w));
+        }
+        normed
+    }
+}
+
+impl CausalModel for Llama {
+    fn vocab_size(&self) -> usize {
+        self.config.vocab
+    }
+
+    fn context_len(&self) -> usize {
+        self.config.context
+    }
+
+    fn session(&self) -> Box<dyn Session + '_> {
+        Box::new(LlamaSession { model: self, caches: Vec::new(), logits: Vec::new() })
+    }
+
+    fn logits_all(&self, tokens: &[u32]) -> Result<Vec<f32>, ModelError> {
+        check_inputs(&[], &[tokens], &self.config)?;
+        let mut cache = [Cache::new(self.blocks.len())];
+        product(self.forward(&mut cache, &[tokens])?, &self.head)
+    }
+}
+
+/// Rows being continued by a [`Llama`].
+struct LlamaSession<'a> {
+    model: &'a Llama,
+    caches: Vec<Cache>,
+    logits: Vec<f32>,
+}
+
+impl Session for LlamaSession<'_> {
+    fn feed(&mut self, inputs: &[&[u32]]) -> Result<&mut [f32], ModelError> {
+        check_inputs(&self.caches, inputs, &self.model.config)?;
+        self.caches.resize_with(inputs.len(), || Cache::new(self.model.blocks.len()));
+        let width = self.model.config.width;
+        let mut last = Vec::with_capacity(inputs.len() * width);
+        let mut start = 0;
+        while start < inputs.len() {
+            let end = start + rows_in_pass(&inputs[start..]);
+            let hidden = self.model.forward(&mut self.caches[start..end], &inputs[start..end])?;
+            let mut after = 0;
+            for (cache, input) in self.caches[start..end].iter_mut().zip(&inputs[start..end]) {
+                cache.len += input.len();
+                after += input.len() * width;
+                last.extend_from_slice(&hidden[after - width..after]);
+            }
+            start = end;
+        }
+        self.logits = product(last, &self.model.head)?;
+        Ok(&mut self.logits)
+    }
+
+    fn retain(&mut self, keep: &[bool]) {
+        let mut keep = keep.iter();
+        self.caches.retain(|_| keep.next().copied().unwrap_or(true));
+    }
+}
+
+/// How many of the next rows go through the blocks together.
+fn rows_in_pass(inputs: &[&[u32]]) -> usize {
+    let mut tokens = 0;
+    let rows = inputs.iter().take_while(|input| {
+        tokens += input.len();
+        tokens <= TOKENS_PER_PASS
+    });
+    rows.count().max(1)
+}
+
+fn check_inputs(caches: &[Cache], inputs: &[&[u32]], config: &Config) -> Result<(), ModelError> {
+    let live = caches.len();
+    if inputs.len() < live {
+        return Err(ModelError::Rows { live, reason: "there are fewer inputs" });
+    }
+    if inputs.iter().any(|input| input.is_empty()) {
+        return Err(ModelError::Rows { live, reason: "an input has no tokens" });
+    }
+    let held = caches.iter().map(|cache| cache.len).chain(std::iter::repeat(0));
+    for (row, (input, held)) in inputs.iter().zip(held).enumerate() {
+        let tokens = held + input.len();
+        if tokens > config.context {
+            return Err(ModelError::RowTooLong { row, tokens, context: config.context });
+        }
+        check_tokens(input, config.vocab)?;
+    }
+    Ok(())
+}
+
+/// What a row's tokens left behind for later ones.
+struct Cache {
+    /// Tokens seen.
+    len: usize,
+    blocks: Vec<KeyValues>,
+}
+
+/// Keys and values of one block, token after token.
+#[derive(Clone, Default)]
+struct KeyValues {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Cache {
+    fn new(blocks: usize) -> Self {
+        Self { len: 0, blocks: vec![KeyValues::default(); blocks] }
+    }
+}
+
+/// Reads tensors and remembers which are left.
+struct Loader<'a> {
+    gguf: &'a mut Gguf,
+    unread: HashSet<String>,
+}
+
+impl Loader<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
+        self.unread.remove(name);
+        self.gguf.tensor(name, shape)
+    }
+
+    fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
+        Ok(self.tensor(name, &[length])?.to_vec1()?)
+    }
+
+    /// Per-frequency divisors, which some files carry for long contexts.
+    fn rope_divisors(&mut self, pairs: usize) -> Result<Vec<f32>, ModelError> {
+        let name = "rope_freqs.weight";
+        if self.unread.contains(name) { self.vector(name, pairs) } else { Ok(vec![1.0; pairs]) }
+    }
+
+    fn block(&mut self, config: &Config, index: usize) -> Result<Block, ModelError> {
+        let Config { width, feed_forward, .. } = *config;
+        let (query_width, kv_width) = (config.query_width(), config.kv_width());
+        let mut matrix = |part: &str, out, input| self.tensor(&format!("blk.{index}.{part}.weight"), &[out, input]);
+        let queries = matrix("attn_q", query_width, width)?;
+        let keys = matrix("attn_k", kv_width, width)?;
+        let values = matrix("attn_v", kv_width, width)?;
+        let output = matrix("attn_output", width, query_width)?;
+        let gate = matrix("ffn_gate", feed_forward, width)?;
+        let up = matrix("ffn_up", feed_forward, width)?;
+        let down = matrix("ffn_down", width, feed_forward)?;
+        Ok(Block {
+            attention_norm: self.vector(&format!("blk.{index}.attn_norm.weight"), width)?,
+            qkv: Tensor::cat(&[queries, keys, values], 0)?,
+            output,
+            feed_forward_norm: self.vector(&format!("blk.{index}.ffn_norm.weight"), width)?,
+            gate_up: Tensor::cat(&[gate, up], 0)?,
+            down,
+        })
+    }
+}
+
+/// The angle that each rotated pair turns by from one position to the next.
+fn frequencies(config: &Config, divisors: &[f32]) -> Vec<f64> {
+    let frequency = |pair: usize| config.rope_base.powf(-2.0 * pair as f64 / config.head_dim as f64);
+    divisors.iter().enumerate().map(|(pair, &divisor)| frequency(pair) / f64::from(divisor)).collect()
+}
+
+/// Rows of `x` times the transpose of `weight` (output × input).
+///
+/// A single row goes in twice: the matrix library takes another path for vectors, with other rounding, and a row's
+/// logits should not depend on its company.
+fn product(mut x: Vec<f32>, weight: &Tensor) -> Result<Vec<f32>, ModelError> {
+    let (outputs, inputs) = weight.dims2()?;
+    let rows = x.len() / inputs;
+    if rows == 1 {
+        x.extend_from_within(..);
+    }
+    let x = Tensor::from_vec(x, (rows.max(2), inputs), &Device::Cpu)?;
+    let mut y: Vec<f32> = x.matmul(&weight.t()?)?.flatten_all()?.to_vec1()?;
+    y.truncate(rows * outputs);
+    Ok(y)
+}
+
+/// SwiGLU: `silu(gate) * up`, where every token holds its gates, then its ups.
+fn gate(gate_up: &[f32], width: usize) -> Vec<f32> {
+    let mut gated = Vec::with_capacity(gate_up.len() / 2);
+    for token in gate_up.chunks_exact(2 * width) {
+        let (gates, ups) = token.split_at(width);
+        gated.extend(gates.iter().zip(ups).map(|(g, u)| g / (1.0 + exp(-g)) * u));
+    }
+    gated
+}
+
+fn add(stream: &mut [f32], change: &[f32]) {
+    stream.iter_mut().zip(change).for_each(|(x, change)| *x += change);
+}
+
+/// Softmax in place.
+fn normalise(scores: &mut [f32]) {
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    scores.iter_mut().for_each(|score| *score = exp(*score - max));
+    let norm = scores.iter().sum::<f32>().recip();
+    scores.iter_mut().for_each(|score| *score *= norm);
+}
+
+/// Inner product, in eight sums that run side by side.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 8];
+    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}

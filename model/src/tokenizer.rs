@@ -1,0 +1,198 @@
+//! Text to tokens and back.
+//!
+//! A tokenizer comes from a GGUF file's metadata or from a `tokenizer.json`. Text is always plain text to it: markup
+//! such as `<|im_start|>` inside a prompt or a suspect's answer never becomes a control token, unless asked for with
+//! [`Tokenizer::encode_markup`].
+
+use crate::ModelError;
+use crate::gguf::Gguf;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::{AddedToken, Tokenizer as Inner};
+
+/// The type of control tokens in a GGUF file's token list.
+const CONTROL: i32 = 3;
+
+/// Turns text into token ids and back.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Inner,
+    vocab_size: usize,
+    digest: [u8; 32],
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).finish_non_exhaustive()
+    }
+}
+
+impl Tokenizer {
+    /// Builds the byte-pair tokenizer that a GGUF file describes.
+    ///
+    /// # Errors
+    ///
+    /// When a metadata key is missing, or the file uses another kind of tokenizer than `gpt2` with the splitting rules
+    /// `smollm` or `gpt-2`; then use the model's `tokenizer.json`.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, ModelError> {
+        if gguf.text("tokenizer.ggml.model")? != "gpt2" {
+            return Err(unsupported(gguf.text("tokenizer.ggml.model")?));
+        }
+        let tokens = gguf.texts("tokenizer.ggml.tokens")?;
+        let vocab: Vocab = tokens.iter().map(|&token| token.to_owned()).zip(0..).collect();
+        let split = |merge: &str| {
+            let pair = merge.split_once(' ').ok_or_else(|| failed(format!("the merge `{merge}` has no space")))?;
+            Ok((pair.0.to_owned(), pair.1.to_owned()))
+        };
+        let merges: Vec<_> =
+            gguf.texts("tokenizer.ggml.merges")?.into_iter().map(split).collect::<Result<_, ModelError>>()?;
+        let bpe = BPE::builder().vocab_and_merges(vocab, merges).build().map_err(failed)?;
+        let mut inner = Inner::new(bpe);
+        inner.with_pre_tokenizer(Some(splitting(gguf)?));
+        inner.with_decoder(Some(ByteLevel::default()));
+        let control = tokens.iter().zip(gguf.integers("tokenizer.ggml.token_type")?);
+        let control = control.filter(|&(_, kind)| kind == CONTROL).map(|(&token, _)| AddedToken::from(token, true));
+        inner.add_special_tokens(control.collect::<Vec<_>>()).map_err(failed)?;
+        Self::new(inner)
+    }
+
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or is not a tokenizer.
+    pub fn from_file(path: &Path) -> Result<Self, ModelError> {
+        let io = |source| ModelError::Io { path: path.display().to_string(), source };
+        let bytes = std::fs::read(path).map_err(io)?;
+        Self::new(Inner::from_bytes(bytes).map_err(failed)?)
+    }
+
+    fn new(mut inner: Inner) -> Result<Self, ModelError> {
+        inner.set_encode_special_tokens(true);
+        let vocab = inner.get_vocab(true);
+        let vocab_size = vocab.values().max().map_or(0, |&last| last as usize + 1);
+        let digest = digest(&inner)?;
+        Ok(Self { inner, vocab_size, digest })
+    }
+
+    /// One more than the largest token id.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// SHA-256 of the vocabulary and the merges: equal for tokenizers that share their ids, whatever file they came from.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The tokens of `text`, in which markup is plain text.
+    ///
+    /// # Errors
+    ///
+    /// When the text holds something that the vocabulary cannot spell.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+    }
+
+    /// The tokens of `text`, in which control tokens such as `<|im_end|>` are recognised. Never use it on text from others.
+    ///
+    /// # Errors
+    ///
+    /// When the text holds something that the vocabulary cannot spell.
+    pub fn encode_markup(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        let control: Vec<_> = self.inner.get_added_tokens_decoder().into_iter().collect();
+        let mut ids = Vec::new();
+        let mut rest = text;
+        loop {
+            let next = control.iter().filter(|(_, token)| token.special && !token.content.is_empty());
+            let next = next.filter_map(|(id, token)| Some((rest.find(&token.content)?, token.content.len(), *id)));
+            let Some((at, length, id)) = next.min_by_key(|&(at, length, _)| (at, usize::MAX - length)) else {
+                ids.extend(self.encode(rest)?);
+                return Ok(ids);
+            };
+            ids.extend(self.encode(&rest[..at])?);
+            ids.push(id);
+            rest = &rest[at + length..];
+        }
+    }
+
+    /// The text of `tokens`, control tokens left out. Bytes that are no text become `U+FFFD`.
+    ///
+    /// # Errors
+    ///
+    /// When the tokenizer cannot decode.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String, ModelError> {
+        self.inner.decode(tokens, true).map_err(failed)
+    }
+
+    /// The id of a token by its spelling in the vocabulary, such as `<|im_end|>`.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// A ChatML prompt: `request` as the user's turn, then the start of the assistant's. The answer ends at
+    /// `<|im_end|>`. The request is plain text and cannot end its turn.
+    ///
+    /// # Errors
+    ///
+    /// When the vocabulary has no `<|im_start|>` or `<|im_end|>`.
+    pub fn chat(&self, request: &str) -> Result<Vec<u32>, ModelError> {
+        let control = |token: &str| self.id(token).ok_or_else(|| failed(format!("there is no token `{token}`")));
+        let (start, end) = (control("<|im_start|>")?, control("<|im_end|>")?);
+        let mut ids = vec![start];
+        ids.extend(self.encode(&format!("user\n{request}"))?);
+        ids.push(end);
+        ids.extend(self.encode("\n")?);
+        ids.push(start);
+        ids.extend(self.encode("assistant\n")?);
+        Ok(ids)
+    }
+}
+
+/// The rules that cut text into words before merging.
+fn splitting(gguf: &Gguf) -> Result<PreTokenizerWrapper, ModelError> {
+    let bytes = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true));
+    match gguf.text("tokenizer.ggml.pre")? {
+        "smollm" => Ok(Sequence::new(vec![Digits::new(true).into(), bytes]).into()),
+        "gpt-2" => Ok(bytes),
+        other => Err(unsupported(other)),
+    }
+}
+
+/// Hashes every id with its spelling, then every merge in rank order, each text behind its length.
+fn digest(inner: &Inner) -> Result<[u8; 32], ModelError> {
+    let mut hash = Sha256::new_with_prefix(b"taggant tokenizer 1");
+    let mut text = |text: &str| {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
+    };
+    let vocab: BTreeMap<u32, String> = inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
+    for (id, token) in vocab {
+        text(&id.to_string());
+        text(&token);
+    }
+    let model = serde_json::to_value(inner.get_model()).map_err(failed)?;
+    for merge in model.get("merges").and_then(Value::as_array).into_iter().flatten() {
+        merge.as_array().into_iter().flatten().filter_map(Value::as_str).for_each(&mut text);
+    }
+    Ok(hash.finalize().into())
+}
+
+fn failed(error: impl fmt::Display) -> ModelError {
+    ModelError::Tokenizer(error.to_string())
+}
+
+fn unsupported(kind: &str) -> ModelError {
+    failed(format!("the GGUF file's tokenizer kind `{kind}` is not supported: use the model's tokenizer.json"))
+}

@@ -1,0 +1,308 @@
+//! Bundles: everything the other side needs to re-derive every number offline, in one canonical JSON file.
+//!
+//! The file's bytes are the RFC 8785 form of its content, every object has a SHA-256 of its own, and a last digest
+//! covers all: any changed byte is found, and the object it sits in is named.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::material::Material;
+use super::plan::{Plan, SealedPlan, canonical, statistic_sha256};
+use super::{Analysis, analyse};
+use crate::key::{Commitment, Genesis, Opening, SchemeKey};
+use crate::source::files::{self, Access, FileError};
+
+/// The format of a bundle.
+pub const FORMAT: &str = "taggant-bundle/1";
+
+/// The parts of a bundle, as they are stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The program that wrote it, with its version.
+    pub program: String,
+    /// When, RFC 3339.
+    pub created: String,
+    /// The plan.
+    pub plan: Plan,
+    /// When the plan was sealed, and its SHA-256.
+    pub seal: Seal,
+    /// The commitments made before service.
+    pub genesis: Genesis,
+    /// The keys handed over, with their proofs.
+    pub openings: Vec<Opening>,
+    /// The raw answers.
+    pub material: Vec<Material>,
+    /// The results.
+    pub analysis: Analysis,
+    /// SHA-256 of each object's canonical JSON.
+    pub digests: BTreeMap<String, Commitment>,
+    /// SHA-256 of the canonical JSON of all the above.
+    pub digest: Option<Commitment>,
+}
+
+/// A plan's seal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seal {
+    /// When, RFC 3339, by the clock of the machine that sealed it.
+    pub time: String,
+    /// SHA-256 of the plan's canonical JSON.
+    pub sha256: Commitment,
+}
+
+/// What goes into a bundle.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The sealed plan.
+    pub plan: SealedPlan,
+    /// The commitments made before service.
+    pub genesis: Genesis,
+    /// The keys handed over.
+    pub openings: Vec<Opening>,
+    /// The raw answers.
+    pub material: Vec<Material>,
+    /// The results.
+    pub analysis: Analysis,
+    /// When the bundle is made, RFC 3339.
+    pub created: String,
+}
+
+impl Bundle {
+    /// Puts a bundle together and computes its digests.
+    ///
+    /// # Errors
+    /// A number that JSON cannot hold.
+    pub fn new(parts: Parts) -> Result<Self, serde_json::Error> {
+        let seal = Seal { time: parts.plan.sealed().to_owned(), sha256: parts.plan.sha256() };
+        let mut bundle = Self {
+            format: FORMAT.to_owned(),
+            program: concat!("taggant ", env!("CARGO_PKG_VERSION")).to_owned(),
+            created: parts.created,
+            plan: parts.plan.plan().clone(),
+            seal,
+            genesis: parts.genesis,
+            openings: parts.openings,
+            material: parts.material,
+            analysis: parts.analysis,
+            digests: BTreeMap::new(),
+            digest: None,
+        };
+        bundle.digests = digests(&serde_json::to_value(&bundle)?)?;
+        bundle.digest = Some(sha256(&bundle)?);
+        Ok(bundle)
+    }
+
+    /// Writes the bundle's canonical JSON.
+    ///
+    /// # Errors
+    /// What the system says; nothing half-written is left behind.
+    pub fn write(&self, path: &Path) -> Result<(), BundleError> {
+        Ok(files::write(path, &canonical(self)?, Access::Default)?)
+    }
+}
+
+/// Why a bundle could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The file system.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// JSON.
+    #[error("the bundle has no canonical JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// What became of one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It holds.
+    Verified,
+    /// It does not.
+    Failed,
+    /// It cannot be decided from the bundle.
+    Unchecked,
+}
+
+/// One check of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// The object looked at.
+    pub object: String,
+    /// The outcome.
+    pub status: Status,
+    /// What was checked, or what is wrong.
+    pub what: String,
+}
+
+impl Check {
+    fn new(object: &str, ok: bool, holds: &str, fails: &str) -> Self {
+        let (status, what) = if ok { (Status::Verified, holds) } else { (Status::Failed, fails) };
+        Self { object: object.to_owned(), status, what: what.to_owned() }
+    }
+
+    fn failed(object: &str, what: impl Into<String>) -> Self {
+        Self { object: object.to_owned(), status: Status::Failed, what: what.into() }
+    }
+}
+
+/// Re-derives everything in the bundle at `path`, offline.
+///
+/// # Errors
+/// The file cannot be read. Whatever is wrong *in* it is a failed [`Check`].
+pub fn check(path: &Path) -> Result<Vec<Check>, FileError> {
+    Ok(check_bytes(&files::read(path)?))
+}
+
+/// [`check`] of a bundle's bytes.
+pub fn check_bytes(bytes: &[u8]) -> Vec<Check> {
+    let value: Value = match serde_json::from_slice(bytes) {
+        Ok(value) => value,
+        Err(error) => return vec![Check::failed("bundle", format!("the file is not JSON any more: {error}"))],
+    };
+    let mut checks = check_digests(&value, bytes);
+    match serde_json::from_value::<Bundle>(value.clone()) {
+        Ok(bundle) => check_content(&bundle, &value, &mut checks),
+        Err(error) => checks.push(Check::failed("bundle", format!("not a {FORMAT} bundle: {error}"))),
+    }
+    checks
+}
+
+fn check_digests(value: &Value, bytes: &[u8]) -> Vec<Check> {
+    let same_bytes = canonical(value).is_ok_and(|again| again == bytes);
+    let mut checks = vec![Check::new(
+        "bundle",
+        same_bytes,
+        "the file is canonical JSON",
+        "the file is not the canonical JSON that was written: a byte outside the values was changed",
+    )];
+    let found = digests(value).unwrap_or_default();
+    let stated: BTreeMap<String, Commitment> =
+        value.get("digests").and_then(|stated| serde_json::from_value(stated.clone()).ok()).unwrap_or_default();
+    for (object, digest) in &found {
+        let ok = stated.get(object) == Some(digest);
+        checks.push(Check::new(object, ok, "SHA-256 agrees", "SHA-256 differs: this object was changed"));
+    }
+    for object in stated.keys().filter(|object| !found.contains_key(*object)) {
+        checks.push(Check::failed(object, "has a digest, but is not in the bundle"));
+    }
+    let mut header = value.clone();
+    if let Some(digest) = header.get_mut("digest") {
+        *digest = Value::Null;
+    }
+    let whole = sha256(&header).ok().map(|digest| Value::String(digest.to_string()));
+    let ok = whole.is_some() && value.get("digest") == whole.as_ref();
+    checks.push(Check::new("digest", ok, "covers all of the bundle", "differs: the bundle or its digest was changed"));
+    checks
+}
+
+fn check_content(bundle: &Bundle, value: &Value, checks: &mut Vec<Check>) {
+    let plan = &bundle.plan;
+    checks.push(Check::new("bundle", bundle.format == FORMAT, "format is read by this version", "another format"));
+    let sealed = SealedPlan::reopen(plan.clone(), bundle.seal.time.clone(), bundle.seal.sha256);
+    let genesis = serde_json::to_string(&bundle.genesis).map_err(|error| error.to_string());
+    let genesis = genesis.and_then(|json| Genesis::from_json(&json).map_err(|error| error.to_string()));
+    checks.push(match &genesis {
+        Ok(_) => Check::new("genesis", true, "its root belongs to its leaves", ""),
+        Err(error) => Check::failed("genesis", error.clone()),
+    });
+    let same_root = plan.genesis_root == bundle.genesis.root && plan.key_id == bundle.genesis.key_id;
+    checks.push(Check::new("genesis", same_root, "is the one the plan names", "is not the one the plan names"));
+    let same_vocabulary = plan.tokenizer_sha256 == bundle.genesis.tokenizer_sha256;
+    checks.push(Check::new("genesis", same_vocabulary, "names the plan's tokenizer", "names another tokenizer"));
+    let keys = opened(bundle, checks);
+    match sealed {
+        Err(error) => checks.push(Check::failed("plan", error.to_string())),
+        Ok(sealed) => {
+            checks.push(Check::new("plan", true, "is the one that was sealed", ""));
+            check_analysis(bundle, &sealed, &keys, value, checks);
+        }
+    }
+}
+
+fn opened(bundle: &Bundle, checks: &mut Vec<Check>) -> Vec<SchemeKey> {
+    let mut keys = Vec::new();
+    for (number, opening) in bundle.openings.iter().enumerate() {
+        let object = format!("openings/{number}");
+        match opening.verify(&bundle.genesis.root) {
+            Ok(key) => {
+                checks.push(Check::new(&object, true, "the key is the one that was committed to", ""));
+                keys.extend(key);
+            }
+            Err(error) => checks.push(Check::failed(&object, error.to_string())),
+        }
+    }
+    keys
+}
+
+fn check_analysis(
+    bundle: &Bundle,
+    plan: &SealedPlan,
+    keys: &[SchemeKey],
+    value: &Value,
+    checks: &mut Vec<Check>,
+) {
+    if bundle.plan.statistic_sha256 != statistic_sha256() {
+        let what = "this program's statistics are not the version that the plan names: the numbers are recomputed with \
+                    this version";
+        let object = "plan".to_owned();
+        checks.push(Check { object, status: Status::Unchecked, what: what.to_owned() });
+    }
+    let analysis = match analyse(plan, &bundle.material, keys) {
+        Ok(analysis) => analysis,
+        Err(error) => return checks.push(Check::failed("analysis", format!("cannot be recomputed: {error}"))),
+    };
+    let Ok(again) = serde_json::to_value(&analysis) else {
+        return checks.push(Check::failed("analysis", "cannot be written as JSON"));
+    };
+    let difference = value.get("analysis").and_then(|stored| difference(stored, &again, "analysis"));
+    checks.push(match difference {
+        None => Check::new("analysis", true, "every number recomputed from the raw answers", ""),
+        Some(at) => Check::failed("analysis", format!("{at} is not what the raw answers give")),
+    });
+}
+
+/// Where two JSON values differ; real numbers agree to 1e-9, because transforms round differently between processors.
+fn difference(stored: &Value, again: &Value, at: &str) -> Option<String> {
+    match (stored, again) {
+        (Value::Object(a), Value::Object(b)) if a.len() == b.len() => a.iter().find_map(|(key, value)| {
+            b.get(key).map_or(Some(format!("{at}/{key}")), |other| difference(value, other, &format!("{at}/{key}")))
+        }),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            (0..a.len()).find_map(|i| difference(&a[i], &b[i], &format!("{at}/{i}")))
+        }
+        (Value::Number(a), Value::Number(b)) => {
+            let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else { return Some(at.to_owned()) };
+            ((a - b).abs() > 1e-9 * a.abs().max(b.abs())).then(|| at.to_owned())
+        }
+        _ => (stored != again).then(|| at.to_owned()),
+    }
+}
+
+/// The digest of each object: the top-level parts, openings and material one by one.
+fn digests(bundle: &Value) -> Result<BTreeMap<String, Commitment>, serde_json::Error> {
+    let mut found = BTreeMap::new();
+    for part in ["plan", "seal", "genesis", "analysis"] {
+        if let Some(value) = bundle.get(part) {
+            found.insert(part.to_owned(), sha256(value)?);
+        }
+    }
+    for list in ["openings", "material"] {
+        for (number, value) in bundle.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
+            found.insert(format!("{list}/{number}"), sha256(value)?);
+        }
+    }
+    Ok(found)
+}
+
+fn sha256(value: &impl Serialize) -> Result<Commitment, serde_json::Error> {
+    Ok(Commitment(Sha256::digest(canonical(value)?).into()))
+}
