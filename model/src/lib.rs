@@ -5,9 +5,16 @@
 //!
 //! - [`gguf`] opens a GGUF file and gives its metadata and its weights in `f32`.
 //! - [`llama`] runs the Llama family from such a file, many rows at a time.
+//! - [`small`] is a small transformer of our own, and [`train`] teaches it.
 //! - [`tokenizer`] turns text into tokens and back.
 
 pub mod generate;
+pub mod gguf;
+pub mod llama;
+mod math;
+pub mod small;
+pub mod tokenizer;
+pub mod train;
 
 use std::io;
 
@@ -20,6 +27,12 @@ pub enum ModelError {
     Architecture {
         /// What the file says.
         found: String,
+    },
+    /// The loss of a training stopped being a number.
+    #[error("the training diverged at step {step}: lower the learning rate")]
+    Diverged {
+        /// The update that was not made.
+        step: usize,
     },
     /// Every row needs at least one token to start from.
     #[error("prompt {row} is empty: give it at least one token")]
@@ -102,6 +115,14 @@ pub enum ModelError {
         /// What is allowed.
         range: &'static str,
     },
+    /// There is less text than a training or a measurement needs.
+    #[error("the text has {tokens} tokens, and at least {needed} are needed")]
+    TextTooShort {
+        /// Tokens there are.
+        tokens: usize,
+        /// The fewest that do.
+        needed: usize,
+    },
     /// A token is not in the vocabulary.
     #[error(
         "token {token} is outside the model's vocabulary of {vocab}: was the text encoded with another tokenizer?"
@@ -122,5 +143,11 @@ pub enum ModelError {
         path: String,
         /// Where it breaks off.
         reason: String,
+    },
+    /// The file holds a tensor that the forward pass would ignore.
+    #[error("the tensor `{name}` is not part of a supported model, and leaving it out would change the answers")]
+    UnknownTensor {
+        /// The tensor.
+        name: String,
     },
 }
