@@ -1,1 +1,71 @@
-fn main() {}
+//! Experiments behind Taggant's embedded models and recorded results.
+
+mod bases;
+mod corpus;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// glibc's allocator returns large tensors to the system at every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const USAGE: &str = "\
+usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--threads T] [--batch B]
+       taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-steps N] [--student-steps N] [--seed S]
+
+Set RAYON_NUM_THREADS=1 so that each worker keeps to one core.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("bases") => bases(&arguments[1..]),
+        Some("corpus") => corpus(&arguments[1..]),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bases(arguments: &[String]) -> corpus::Result<()> {
+    let number = |name: &str, default: usize| match option(arguments, name) {
+        Some(text) => text.parse().map_err(|_| format!("{name} {text}: not a whole number")),
+        None => Ok(default),
+    };
+    let path = |name: &str, default: &str| PathBuf::from(option(arguments, name).unwrap_or(default));
+    bases::run(&bases::Plan {
+        text: path("--text", "lab/text"),
+        out: path("--out", "corpora"),
+        teacher_steps: number("--teacher-steps", 1500)?,
+        student_steps: number("--student-steps", 700)?,
+        seed: number("--seed", 1)? as u64,
+    })
+}
+
+fn corpus(arguments: &[String]) -> corpus::Result<()> {
+    let number = |name: &str, default: Option<usize>| match (option(arguments, name), default) {
+        (Some(text), _) => text.parse().map_err(|_| format!("{name} {text}: not a whole number")),
+        (None, Some(default)) => Ok(default),
+        (None, None) => Err(format!("{name} is missing\n\n{USAGE}")),
+    };
+    let path = |name: &str| option(arguments, name).map(PathBuf::from).ok_or(format!("{name} is missing\n\n{USAGE}"));
+    corpus::run(&corpus::Plan {
+        model: path("--model")?,
+        out: path("--out")?,
+        tokens: number("--tokens", None)?,
+        seed: number("--seed", None)? as u64,
+        threads: number("--threads", Some(1))?.max(1),
+        batch: number("--batch", Some(96))?.max(1),
+    })
+}
+
+/// The argument after `name`.
+fn option<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let at = arguments.iter().position(|argument| argument == name)?;
+    arguments.get(at + 1).map(String::as_str)
+}

@@ -18,10 +18,8 @@ const TOGETHER: usize = 4;
 pub struct Options {
     /// Number of updates.
     pub steps: usize,
-    /// Windows per update.
+    /// Windows per update, each as long as the context.
     pub batch: usize,
-    /// Tokens per window; at most the context.
-    pub window: usize,
     /// Largest learning rate. It rises to it over `warm_up` updates, then falls linearly to a twentieth.
     pub rate: f32,
     /// Updates until the learning rate is largest.
@@ -36,16 +34,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { steps: 1000, batch: 32, window: 64, rate: 3e-3, warm_up: 50, decay: 0.1, clip: 1.0, seed: 0 }
-    }
-}
-
-impl Options {
-    /// Options for `passes` over a stream of `tokens`.
-    #[must_use]
-    pub fn passes(self, passes: usize, tokens: usize) -> Self {
-        let steps = (passes * tokens).div_ceil(self.batch * self.window);
-        Self { steps, ..self }
+        Self { steps: 1000, batch: 24, rate: 3e-3, warm_up: 50, decay: 0.1, clip: 1.0, seed: 0 }
     }
 }
 
@@ -73,12 +62,12 @@ pub fn train(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SmallModel, ModelError> {
     check_tokens(stream, start.config().vocab)?;
-    let mut windows = Windows::new(stream, start.config().context, options)?;
+    let mut windows = Windows::new(stream, start.config().context, options.seed)?;
     let mut model = start.clone();
     let mut optimiser = AdamW::new(&model, options);
     for step in 0..options.steps {
         let (tokens, targets) = windows.batch(options.batch);
-        let (loss, mut grads) = gradients(&model, &tokens, &targets, windows.len);
+        let (loss, mut grads) = gradients(&model, &tokens, &targets);
         if !loss.is_finite() {
             return Err(ModelError::Diverged { step });
         }
@@ -89,7 +78,8 @@ pub fn train(
     Ok(model)
 }
 
-/// Trains a copy of `base` for `passes` over the answers of another model, each ended by `separator`.
+/// Trains a copy of `base` for `passes` over the answers of another model, each ended by `separator`; `steps` of the
+/// options does not count.
 ///
 /// # Errors
 ///
@@ -103,7 +93,8 @@ pub fn distil(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SmallModel, ModelError> {
     let stream = pack(answers, separator);
-    let options = options.clone().passes(passes, stream.len());
+    let steps = (passes * stream.len()).div_ceil(options.batch * base.config().context);
+    let options = Options { steps, ..options.clone() };
     train(base, &stream, &options, progress)
 }
 
@@ -119,9 +110,10 @@ pub fn pack(texts: &[Vec<u32>], separator: u32) -> Vec<u32> {
 }
 
 /// The mean loss over a batch of windows, and its gradients.
-fn gradients(model: &SmallModel, tokens: &[u32], targets: &[u32], window: usize) -> (f64, Params) {
+fn gradients(model: &SmallModel, tokens: &[u32], targets: &[u32]) -> (f64, Params) {
     let mut grads = model.params().zeros_like();
     let scale = (targets.len() as f32).recip();
+    let window = model.config().context;
     let mut loss = 0.0;
     for (tokens, targets) in tokens.chunks(TOGETHER * window).zip(targets.chunks(TOGETHER * window)) {
         let rows = tokens.len() / window;
@@ -148,13 +140,12 @@ struct Windows<'a> {
 }
 
 impl<'a> Windows<'a> {
-    fn new(stream: &'a [u32], context: usize, options: &Options) -> Result<Self, ModelError> {
-        let len = options.window.clamp(1, context);
+    fn new(stream: &'a [u32], len: usize, seed: u64) -> Result<Self, ModelError> {
         if stream.len() <= len {
             let (tokens, needed) = (stream.len(), len + 1);
             return Err(ModelError::TextTooShort { tokens, needed });
         }
-        Ok(Self { stream, len, rng: ChaCha20Rng::seed_from_u64(options.seed), starts: Vec::new() })
+        Ok(Self { stream, len, rng: ChaCha20Rng::seed_from_u64(seed), starts: Vec::new() })
     }
 
     /// Inputs and targets of `rows` windows.
@@ -264,7 +255,7 @@ mod tests {
     }
 
     fn options() -> Options {
-        Options { steps: 120, batch: 6, window: 12, rate: 1e-2, warm_up: 10, ..Options::default() }
+        Options { steps: 120, batch: 6, rate: 1e-2, warm_up: 10, ..Options::default() }
     }
 
     #[test]
@@ -286,8 +277,7 @@ mod tests {
     #[test]
     fn every_pass_reads_every_window_once() {
         let stream: Vec<u32> = (0..100).collect();
-        let options = Options { window: 10, ..Options::default() };
-        let mut windows = Windows::new(&stream, 64, &options).unwrap();
+        let mut windows = Windows::new(&stream, 10, 0).unwrap();
         for _ in 0..5 {
             let (first, _) = windows.batch(1);
             let left = windows.starts.len();
