@@ -8,9 +8,10 @@
 //! S = Σ aᵢ Xᵢ ,
 //! ```
 //!
-//! a sum over *draws*: random variables that a secret key made. Nothing has to be assumed about them, because we made them. If the
-//! suspect has nothing to do with the key (this is H0), then each Xᵢ has a known law, they are independent, and the coefficients aᵢ
-//! were fixed without the key. So P(S ≥ s) has one exact value: no model of language, no asymptotics, no calibration set.
+//! a sum over *draws*: random variables that a secret key made. Nothing has to be assumed about them, because
+//! we made them. If the suspect has nothing to do with the key (this is H0), then each Xᵢ has a known law, they
+//! are independent, and the coefficients aᵢ were fixed without the key. So P(S ≥ s) has one exact value: no
+//! model of language, no asymptotics, no calibration set.
 //!
 //! # Which tail
 //!
@@ -24,8 +25,8 @@
 //! | assigned to one of two arms by the key | – | hypergeometric: [`tail::hypergeometric_ln_sf`] |
 //! | any, looked at while they come in | real | [`eprocess::EProcess`], valid whenever one stops |
 //!
-//! Everything is a natural logarithm, because p-values far below 1e-308 occur; and everything is the same on every machine, because
-//! [`math`] does not use the platform's functions.
+//! Everything is a natural logarithm, because p-values far below 1e-308 occur; and everything is the same on
+//! every machine, because [`math`] does not use the platform's functions.
 //!
 //! ```
 //! use taggant::stat::Rate;
@@ -41,8 +42,8 @@
 //!
 //! # Around it
 //!
-//! [`estimate`] says how large an effect is, [`multiple`] what several tests at once cost, [`power`] how much is needed to see
-//! anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
+//! [`estimate`] says how large an effect is, [`multiple`] what several tests at once cost, [`power`] how much
+//! is needed to see anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
 
 pub mod chernoff;
 mod convolution;

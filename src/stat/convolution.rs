@@ -1,21 +1,23 @@
 //! A tilted tail by adding up the law itself, one draw after the other.
 //!
-//! All terms are positive, so nothing cancels and every value is as accurate, relatively, as the number of operations allows. The work
-//! grows with draws × values: the way for small sums, among them the sparse ones on which inversion loses digits.
+//! All terms are positive, so nothing cancels and every value is as accurate, relatively, as the number of
+//! operations allows. The work grows with draws × values: the way for small sums, among them the sparse ones on
+//! which inversion loses digits.
 
 use super::math::{Sum, UNIT, exp, exp_m1, to_f64};
-use super::tilting::{Tilted, Window};
+use super::tilting::Tilted;
 
 /// The number of multiplications that [`sum`] takes.
-pub(super) fn work(tilted: &Tilted, k: u64, window: &Window) -> f64 {
+pub(super) fn work(tilted: &Tilted) -> f64 {
     let atoms = |atoms: &[(u64, f64)]| atoms.iter().fold(0.0, |n, _| n + 1.0);
     let terms: f64 = tilted.groups.iter().map(|group| group.count * atoms(&group.atoms)).sum();
-    terms * to_f64(k + window.after + 1)
+    terms * to_f64(tilted.k + tilted.after + 1)
 }
 
 /// T over the window, and a bound of its rounding.
-pub(super) fn sum(tilted: &Tilted, k: u64, window: &Window) -> (f64, f64) {
-    let (Ok(first), Ok(values)) = (usize::try_from(k), usize::try_from(k + window.after + 1)) else {
+pub(super) fn sum(tilted: &Tilted) -> (f64, f64) {
+    let (Ok(first), Ok(values)) = (usize::try_from(tilted.k), usize::try_from(tilted.k + tilted.after + 1))
+    else {
         return (0.0, 1.0);
     };
     let mut law = vec![0.0; values];
@@ -35,8 +37,8 @@ pub(super) fn sum(tilted: &Tilted, k: u64, window: &Window) -> (f64, f64) {
     let total = (0_u64..).zip(&law[first..]).map(|(j, p)| p * exp(-tilted.lambda * to_f64(j)));
     let total = total.collect::<Sum>().value();
     // Products that underflow lose at most the smallest number each.
-    let lost = work(tilted, k, window) * f64::MIN_POSITIVE;
-    let weights = 4.0 * UNIT * (2.0 + tilted.lambda * to_f64(window.after).min(800.0 / tilted.lambda));
+    let lost = work(tilted) * f64::MIN_POSITIVE;
+    let weights = 4.0 * UNIT * (2.0 + tilted.lambda * to_f64(tilted.after).min(800.0 / tilted.lambda));
     (total, total * (exp_m1(ln_error) + weights) + lost)
 }
 

@@ -169,15 +169,16 @@ pub(super) fn finite(atoms: impl Iterator<Item = (f64, f64)> + Clone, lambda: f6
     let tilted = atoms.clone().map(|(x, p)| (x, p * exp(lambda * x - value)));
     let mean: f64 = tilted.clone().map(|(x, p)| p * x).sum();
     let variance = tilted.clone().map(|(x, p)| p * (x - mean) * (x - mean)).sum();
-    // An atom x enters with at most 10 roundings of its share, one of them in λx; below 1 + growth = ½ all of it counts in full.
+    // An atom x enters with at most 10 roundings of its share, one of them in λx; below 1 + growth = ½ all of
+    // it counts in full.
     let moved: f64 = tilted.zip(atoms).map(|((x, t), (_, p))| (t + p) * (lambda * x).abs()).sum();
     Cumulant { value, mean, variance, rounding: UNIT * (12.0 * value.abs() + 16.0 * moved) }
 }
 
 /// The λ in [0, domain) at which the tilted mean reaches `target`, or nearly; 0 when it does so untilted.
 ///
-/// Newton's method within a shrinking bracket. Where the target is at or beyond the largest value of the sum there is no such λ, and
-/// the search ends once more tilting changes nothing.
+/// Newton's method within a shrinking bracket. Where the target is at or beyond the largest value of the sum
+/// there is no such λ, and the search ends once more tilting changes nothing.
 pub(super) fn saddle(at: impl Fn(f64) -> Cumulant, target: f64, domain: f64) -> f64 {
     let start = at(0.0);
     if start.mean >= target || target.is_nan() {

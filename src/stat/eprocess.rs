@@ -1,9 +1,10 @@
 //! E-processes: evidence that stays valid whenever one stops.
 //!
-//! Under H0 each draw has E e^{λaX − ψ(λ)} = 1, so for a fixed λ the product over draws is a nonnegative martingale of mean 1: a fair
-//! game in which betting against H0 gains nothing. [`EProcess`] plays one game for each λ of a planned [`Grid`] and averages *the
-//! products*; an average of martingales is one again. By Ville's inequality (1939; Ramdas et al. 2023, *Game-theoretic statistics and
-//! safe anytime-valid inference*)
+//! Under H0 each draw has E e^{λaX − ψ(λ)} ≤ 1, so for a fixed λ the product over draws is a nonnegative
+//! supermartingale that starts at 1: a fair game in which betting against H0 gains nothing. [`EProcess`] plays
+//! one game for each λ of a planned [`Grid`] and averages *the products*; an average of martingales is one
+//! again. By Ville's inequality (1939; Ramdas et al. 2023, *Game-theoretic statistics and safe anytime-valid
+//! inference*)
 //!
 //! ```text
 //! P(E ever reaches 1/α) ≤ α,      so      p = min(1, 1 / max E)      at any time, however the time was chosen.
@@ -11,9 +12,9 @@
 //!
 //! The *largest* of the products is not a martingale, and reporting it would be choosing λ after the fact.
 //!
-//! *Null assumption*: given everything seen before, each draw has the stated law; its coefficient, the choice of the draw and the
-//! decision to go on were fixed before it was opened; λ and `a_max` were planned. Broken by a draw that enters twice, by coefficients
-//! that saw the draw, and by a grid that was changed on the way.
+//! *Null assumption*: given everything seen before, each draw has the stated law; its coefficient, the choice
+//! of the draw and the decision to go on were fixed before it was opened; λ and `a_max` were planned. Broken by
+//! a draw that enters twice, by coefficients that saw the draw, and by a grid that was changed on the way.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ use super::math::{exp, exp_m1, ln, ln_1p, log_sum_exp, to_f64};
 
 /// The bets of an e-process, planned beforehand: each (λ, share) plays its own game, all with the same weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "saved::Grid")]
 pub struct Grid {
     #[serde(with = "exact::one")]
     a_max: f64,
@@ -44,6 +46,7 @@ pub struct Observed<'a> {
 
 /// An e-process: ln E after each batch of draws. Its state can be saved and resumed bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "saved::Process")]
 pub struct EProcess {
     grid: Grid,
     /// ln of the product of each game, in the order of the grid: for each λ all shares.
@@ -79,6 +82,9 @@ pub enum EProcessError {
         /// The largest λ of the grid.
         lambda: f64,
     },
+    /// A saved state that no process can have.
+    #[error("the saved state does not belong to one e-process")]
+    State,
     /// The sum cannot come from so many draws of this law.
     #[error("{sum} is not a sum of {count} draws of the stated law")]
     Impossible {
@@ -98,8 +104,8 @@ impl Grid {
         Self::dyadic(a_max, 0)
     }
 
-    /// The default where any draw is exponential: λⱼ = 2⁻ʲ / `a_max`, j = 1 … 12. At j = 0 a draw with the coefficient `a_max` would
-    /// have λa = 1, where E e^{λX} is infinite.
+    /// The default where any draw is exponential: λⱼ = 2⁻ʲ / `a_max`, j = 1 … 12. At j = 0 a draw with the
+    /// coefficient `a_max` would have λa = 1, where E e^{λX} is infinite.
     ///
     /// # Errors
     /// As [`Grid::bounded`].
@@ -113,7 +119,7 @@ impl Grid {
     /// No λ, or a number that is not positive and finite.
     pub fn new(a_max: f64, lambdas: Vec<f64>) -> Result<Self, EProcessError> {
         let positive = |x: f64| x > 0.0 && x.is_finite();
-        if let Some(&x) = lambdas.iter().chain([&a_max]).find(|&&x| !positive(x)) {
+        if let Some(&x) = [&a_max].into_iter().chain(&lambdas).find(|&&x| !positive(x)) {
             return Err(EProcessError::Grid(x));
         }
         if lambdas.is_empty() {
@@ -122,8 +128,9 @@ impl Grid {
         Ok(Self { a_max, lambdas, shares: vec![1.0] })
     }
 
-    /// The same with bets on sparse memory: for each share ε, every [`Observed`] enters as 1 − ε + ε e^{λΣaX − ψ}, so that a few
-    /// remembered ones among many others are found. An `Observed` is then one unit that is remembered or not, a window or a slot.
+    /// The same with bets on sparse memory: for each share ε, every [`Observed`] enters as 1 − ε + ε e^{λΣaX −
+    /// ψ}, so that a few remembered ones among many others are found. An `Observed` is then one unit that is
+    /// remembered or not, a window or a slot.
     ///
     /// # Errors
     /// No share, or one outside (0, 1].
@@ -187,7 +194,8 @@ impl EProcess {
         Self { grid, games, path: Vec::new() }
     }
 
-    /// Takes one batch: everything that was opened before one could stop again, normally one answer. Gives ln E after it.
+    /// Takes one batch: everything that was opened before one could stop again, normally one answer. Gives ln E
+    /// after it.
     ///
     /// # Errors
     /// A draw outside the plan or with an impossible value; the process is then unchanged.
@@ -256,7 +264,61 @@ impl Observed<'_> {
     }
 }
 
-/// Numbers as decimal strings that parse back to the same bits. (JSON numbers may not: some readers round the last digit.)
+/// States as they are read back: checked like new ones.
+mod saved {
+    use serde::Deserialize;
+
+    use super::{EProcess, EProcessError, exact};
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct Grid {
+        #[serde(with = "exact::one")]
+        a_max: f64,
+        #[serde(with = "exact::many")]
+        lambdas: Vec<f64>,
+        #[serde(with = "exact::many")]
+        shares: Vec<f64>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct Process {
+        grid: super::Grid,
+        #[serde(with = "exact::many")]
+        games: Vec<f64>,
+        #[serde(with = "exact::many")]
+        path: Vec<f64>,
+    }
+
+    impl TryFrom<Grid> for super::Grid {
+        type Error = EProcessError;
+
+        fn try_from(saved: Grid) -> Result<Self, EProcessError> {
+            Self::new(saved.a_max, saved.lambdas)?.with_shares(saved.shares)
+        }
+    }
+
+    impl TryFrom<Process> for EProcess {
+        type Error = EProcessError;
+
+        fn try_from(saved: Process) -> Result<Self, EProcessError> {
+            let Process { grid, games, path } = saved;
+            let process = Self { games, ..Self::new(grid) };
+            let consistent = process.games.len() == process.grid.lambdas.len() * process.grid.shares.len();
+            // Where E stands is the average of the games, and both were saved.
+            let last = path.last().copied().unwrap_or(0.0);
+            if consistent && process.average().to_bits() == last.to_bits() {
+                Ok(Self { path, ..process })
+            } else {
+                Err(EProcessError::State)
+            }
+        }
+    }
+}
+
+/// Numbers as decimal strings that parse back to the same bits. (JSON numbers may not: some readers round the
+/// last digit.)
 mod exact {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

@@ -16,7 +16,8 @@ pub struct Cluster {
 pub struct Estimate {
     /// The ratio.
     pub value: f64,
-    /// Its 95 % interval; none when fewer than two clusters have weight or they do not vary, since nothing then says how far it is off.
+    /// Its 95 % interval; none when fewer than two clusters have weight or they do not vary, since nothing then
+    /// says how far it is off.
     pub interval: Option<[f64; 2]>,
 }
 
@@ -26,11 +27,12 @@ pub struct Estimate {
 /// var = m / (m − 1) · Σ (sumᵢ − R weightᵢ)² / (Σ weight)²,      m clusters with weight > 0.
 /// ```
 ///
-/// None without any weight. The interval is a normal approximation for a description of the suspect: it is no test of H0, whose law is
-/// known exactly, and with fewer than about 30 clusters it is too narrow. It is not cut at 0 or 1.
+/// None without any weight. The interval is a normal approximation for a description of the suspect: it is no
+/// test of H0, whose law is known exactly, and with fewer than about 30 clusters it is too narrow. It is not
+/// cut at 0 or 1.
 ///
-/// *Assumption*: clusters are independent. A draw counts in the exchange of its first occurrence. Source: Cochran 1977, *Sampling
-/// Techniques*, §6.3.
+/// *Assumption*: clusters are independent. A draw counts in the exchange of its first occurrence. Source:
+/// Cochran 1977, *Sampling Techniques*, §6.3.
 #[must_use]
 pub fn ratio_estimate(clusters: &[Cluster]) -> Option<Estimate> {
     let clusters = || clusters.iter().filter(|cluster| cluster.weight > 0.0);

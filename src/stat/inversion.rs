@@ -6,17 +6,18 @@
 //! T = 1/N Σ_f φ(θ_f) e^{−iθ_f k} G(θ_f),   θ_f = 2πf/N,   G(θ) = Σ_{j<J} e^{−(λ+iθ)j}, a geometric sum,
 //! ```
 //!
-//! up to the mass that lies outside a window of N values around k. One tail needs no transform of the whole law, and |φ| falls so
-//! fast that a few dozen angles decide the sum; at the others the product of the factors seen so far already bounds what is left out.
-//! (Davies 1973, *Numerical inversion of a characteristic function*; Abate and Whitt 1992 for the window.)
+//! up to the mass that lies outside a window of N values around k. One tail needs no transform of the whole
+//! law, and |φ| falls so fast that a few dozen angles decide the sum; at the others the product of the factors
+//! seen so far already bounds what is left out. (Davies 1973, *Numerical inversion of a characteristic
+//! function*; Abate and Whitt 1992 for the window.)
 
 use super::math::{Sum, UNIT, atan2, exp, exp_m1, ln, ln_1p, sin_cos, to_f64};
-use super::tilting::{NEGLIGIBLE, Tilted, TiltedGroup, Window};
+use super::tilting::{NEGLIGIBLE, Tilted, TiltedGroup};
 
 /// T over the window, and a bound of its rounding and of the angles left out.
-pub(super) fn sum(tilted: &Tilted, k: u64, window: &Window) -> (f64, f64) {
-    let circle = Circle { angles: window.width };
-    let geometric = Geometric { lambda: tilted.lambda, terms: window.after + 1 };
+pub(super) fn sum(tilted: &Tilted) -> (f64, f64) {
+    let circle = Circle { angles: tilted.width };
+    let geometric = Geometric { lambda: tilted.lambda, terms: tilted.after + 1 };
     let at_zero = geometric.at_zero();
     let (mut sum, mut error) = (Sum::default(), Sum::default());
     // N is odd, so all angles but 0 come in pairs.
@@ -25,7 +26,7 @@ pub(super) fn sum(tilted: &Tilted, k: u64, window: &Window) -> (f64, f64) {
             Factor::Negligible(bound) => error.add(bound * at_zero),
             Factor::Known { ln_size, phase, ln_error } => {
                 let (re, im) = geometric.at(circle, f);
-                let (sin, cos) = sin_cos(phase - circle.angle(f, k));
+                let (sin, cos) = sin_cos(phase - circle.angle(f, tilted.k));
                 let size = exp(ln_size);
                 sum.add(size * (re * cos - im * sin));
                 error.add(size * (re.abs() + im.abs()) * (exp_m1(ln_error) + 48.0 * UNIT));
@@ -74,7 +75,8 @@ impl TiltedGroup {
             if excess > -0.5 { 0.5 * ln_1p(excess) } else { 0.5 * ln((1.0 + re) * (1.0 + re) + im * im) };
         let size = exp(ln_size);
         if size < 8.0 * error {
-            // Anything down to 0 is possible: |φ̂ − φ| ≤ 17 error = size (e^1.2 − 1) at least, see `Factor::Known`.
+            // Anything down to 0 is possible: |φ̂ − φ| ≤ 17 error = size (e^1.2 − 1) at least, see
+            // `Factor::Known`.
             return LnFactor { ln_size: ln(8.0 * error), phase: 0.0, ln_error: 1.2 };
         }
         LnFactor { ln_size, phase: atan2(im, 1.0 + re), ln_error: 4.0 * error / size }
@@ -136,5 +138,35 @@ impl Geometric {
         let decay = self.lambda * to_f64(j);
         let (sin, cos) = sin_cos(0.5 * circle.angle(f, j));
         (2.0 * sin * sin * exp(-decay) - exp_m1(-decay), 2.0 * sin * cos * exp(-decay))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stat::convolution;
+    use crate::stat::tilting::Group;
+
+    #[test]
+    fn convolution_and_inversion_agree_within_what_both_promise() {
+        let coin = |x: u64, p: f64, count: u64| Group { atoms: vec![(0, 1.0 - p), (x, p)], count };
+        let choice = Group { atoms: vec![(0, 0.25), (3, 0.5), (11, 0.125), (40, 0.125)], count: 9 };
+        let sums = [
+            vec![coin(1, 0.25, 200), coin(7, 0.5, 40), coin(19, 0.01, 25), choice.clone()],
+            vec![coin(2, 0.9, 30), coin(127, 0.3, 20)],
+            vec![coin(1, 0.5, 3), coin(64, 1e-4, 5), choice],
+        ];
+        for groups in sums {
+            let top: u64 =
+                groups.iter().map(|group| group.count * group.atoms[group.atoms.len() - 1].0).sum();
+            for k in (1..top).step_by(13) {
+                let tilted = Tilted::to_mean(&groups, k).unwrap();
+                let ((added, little), (inverted, much)) = (convolution::sum(&tilted), sum(&tilted));
+                // What lies outside the window is folded back by one way and missed by the other.
+                let apart = (added - inverted).abs();
+                assert!(apart <= little + much + 3.0 * exp(-NEGLIGIBLE), "{added} and {inverted} at {k}");
+                assert!(little <= 1e-10 * added, "{added} ± {little} at {k}");
+            }
+        }
     }
 }

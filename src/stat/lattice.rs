@@ -1,11 +1,13 @@
 //! The exact tail of a weighted sum with whole coefficients.
 //!
-//! Coefficients are whole numbers fixed before the key is touched, so S = Σ aᵢXᵢ lives on a lattice and P(S ≥ k) has one exact value:
-//! nothing here is an approximation whose quality depends on the data. What is reported is that value plus a bound of the rounding
-//! error, so it is *never below the truth* and, for any sum met in practice, within 1e-6 of it.
+//! Coefficients are whole numbers fixed before the key is touched, so S = Σ aᵢXᵢ lives on a lattice and its tail
+//! P(S ≥ k) has one exact value: nothing here is an approximation whose quality depends on the data. What is
+//! reported is that value plus a bound of the rounding error, so it is *never below the truth* and, for any sum
+//! met in practice, within 1e-6 of it.
 //!
-//! *Null assumption*: the draws are independent and each has exactly the stated law. Broken by a coin that enters twice (equal PRF
-//! inputs must be summed into one coefficient first) and by a coefficient that was chosen with a look at the key.
+//! *Null assumption*: the draws are independent and each has exactly the stated law. Broken by a coin that
+//! enters twice (equal PRF inputs must be summed into one coefficient first) and by a coefficient that was
+//! chosen with a look at the key.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +27,8 @@ pub enum LatticeLaw {
         /// The chance of a hit.
         rate: Rate,
     },
-    /// Each of these scores with the same probability 1/K: a keyed choice among K siblings, scored without knowing it.
+    /// Each of these scores with the same probability 1/K: a keyed choice among K siblings, scored without
+    /// knowing it.
     Scores(Vec<i32>),
 }
 
@@ -46,7 +49,8 @@ pub enum Method {
     Certain,
     /// All terms are multiples of one coin: the binomial tail.
     Binomial,
-    /// Tilting, then convolution or Fourier inversion; at the largest value the product of the top probabilities.
+    /// Tilting, then convolution or Fourier inversion; at the largest value the product of the top
+    /// probabilities.
     Inversion,
 }
 
@@ -86,8 +90,8 @@ pub enum LatticeError {
 
 /// ln P(S ≥ `k`) for the sum S of all `terms`.
 ///
-/// Terms may come in any order and need not be grouped. No terms is the constant 0. Time is dominated by the standard deviation of S
-/// in units of the lattice: a million draws with |a| ≤ 127 take well below a second.
+/// Terms may come in any order and need not be grouped. No terms is the constant 0. Time is dominated by the
+/// standard deviation of S in units of the lattice: a million draws with |a| ≤ 127 take well below a second.
 ///
 /// # Errors
 /// An empty score vector, or a lattice too large to compute on; never for |a| ≤ 127 and up to 10⁹ draws.
@@ -108,10 +112,11 @@ pub fn lattice_ln_sf(terms: &[LatticeTerm], k: i64) -> Result<LatticeTail, Latti
     Ok(LatticeTail::new(tail.estimate, tail.above, Method::Inversion))
 }
 
-/// ln P(X ≥ `k`), where X counts the hits of independent draws with chances `p`: 0 for `k` = 0, −∞ when fewer than `k` can hit.
+/// ln P(X ≥ `k`), where X counts the hits of independent draws with chances `p`: 0 for `k` = 0, −∞ when fewer
+/// than `k` can hit.
 ///
-/// An estimate with a relative error far below 1e-9, for chances that are real numbers; a verdict over keyed draws uses
-/// [`lattice_ln_sf`], whose chances are exact.
+/// An estimate with a relative error far below 1e-9, for chances that are real numbers; a verdict over keyed
+/// draws uses [`lattice_ln_sf`], whose chances are exact.
 ///
 /// # Errors
 /// A chance that is not in [0, 1], or more than 10⁸ chances or so.
@@ -143,7 +148,8 @@ impl LatticeTail {
     }
 }
 
-/// One draw's law with its smallest value moved to 0: (value, weight) ascending, P = weight / total, in lowest terms.
+/// One draw's law with its smallest value moved to 0: (value, weight) ascending, P = weight / total, in lowest
+/// terms.
 type Shape = Vec<(u64, u64)>;
 
 /// S = offset + step × (a sum of laws on 0, 1, 2, …).
@@ -156,9 +162,10 @@ struct Lattice {
 
 impl Lattice {
     fn of(terms: &[LatticeTerm]) -> Result<Self, LatticeError> {
-        // Equal laws are merged before anything is allocated for them: a million draws have few different coefficients.
+        // Equal laws are merged before anything is allocated for them: a million draws have few different
+        // coefficients.
         let mut counts: BTreeMap<&LatticeLaw, u64> = BTreeMap::new();
-        for term in terms {
+        for term in terms.iter().filter(|term| term.count > 0) {
             let count = counts.entry(&term.law).or_default();
             *count = count.checked_add(term.count).ok_or(LatticeError::Overflow)?;
         }
@@ -170,8 +177,10 @@ impl Lattice {
             let span = shape.last().map_or(0, |atom| atom.0);
             top += u128::from(span) * u128::from(count);
             step = shape.iter().fold(step, |step, atom| gcd(step, atom.0));
-            if span > 0 && count > 0 {
-                *shapes.entry(shape).or_default() += count;
+            if span > 0 {
+                // Beyond u64 the sum is beyond 2⁵³ too, which is refused below.
+                let merged = shapes.entry(shape).or_default();
+                *merged = merged.saturating_add(count);
             }
         }
         let step = step.max(1);
@@ -237,7 +246,8 @@ impl LatticeTerm {
     }
 }
 
-/// What a reader asks first of a weighted sum: how many equal draws it is worth, and whether one draw dominates it.
+/// What a reader asks first of a weighted sum: how many equal draws it is worth, and whether one draw dominates
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// E S under H0.
@@ -271,8 +281,7 @@ pub fn lattice_spread(terms: &[LatticeTerm]) -> Result<Spread, LatticeError> {
         largest = largest.max(v);
     }
     let (step, variance) = (to_f64(lattice.step), variance.value());
-    let ln_p_min =
-        if lattice.top == 0 { 0.0 } else { tilting::top_atom(&lattice.groups()).estimate };
+    let ln_p_min = if lattice.top == 0 { 0.0 } else { tilting::top_atom(&lattice.groups()).estimate };
     Ok(Spread {
         mean: super::math::signed_to_f64(lattice.offset) + step * mean.value(),
         sd: step * variance.sqrt(),

@@ -1,11 +1,11 @@
 //! The one place where transcendental functions are evaluated.
 //!
-//! Every number that reaches a report must be the same on every machine, so nothing here calls the platform's mathematics
-//! library: [`libm`] is a fixed implementation in Rust. `sqrt`, `abs`, `floor` and the four operations are exact by IEEE 754 and
-//! may be used anywhere.
+//! Every number that reaches a report must be the same on every machine, so nothing here calls the platform's
+//! mathematics library: [`libm`] is a fixed implementation in Rust. `sqrt`, `abs`, `floor` and the four
+//! operations are exact by IEEE 754 and may be used anywhere.
 //!
-//! Tails are kept as logarithms, and a logarithm of a probability near 1 is itself near 0 and must keep its leading digits: that
-//! is what [`ln_1m_exp`] is for.
+//! Tails are kept as logarithms, and a logarithm of a probability near 1 is itself near 0 and must keep its
+//! leading digits: that is what [`ln_1m_exp`] is for.
 
 /// The unit roundoff of `f64`, 2⁻⁵³: one rounded operation changes a result by at most this share of it.
 pub const UNIT: f64 = f64::EPSILON / 2.0;
@@ -40,12 +40,6 @@ pub fn exp_m1(x: f64) -> f64 {
     libm::expm1(x)
 }
 
-/// x to the power y.
-#[must_use]
-pub fn pow(x: f64, y: f64) -> f64 {
-    libm::pow(x, y)
-}
-
 /// The square root.
 #[must_use]
 pub fn sqrt(x: f64) -> f64 {
@@ -64,12 +58,6 @@ pub fn atan2(y: f64, x: f64) -> f64 {
     libm::atan2(y, x)
 }
 
-/// ln Γ(x) for x > 0.
-#[must_use]
-pub fn ln_gamma(x: f64) -> f64 {
-    libm::lgamma(x)
-}
-
 /// The complementary error function.
 #[must_use]
 pub fn erfc(x: f64) -> f64 {
@@ -78,8 +66,8 @@ pub fn erfc(x: f64) -> f64 {
 
 /// ln(1 − eˣ) for x ≤ 0: the complement of a probability given and returned as a logarithm.
 ///
-/// −∞ for x = 0 and 0 for x = −∞. The branch at −ln 2 keeps full relative accuracy on both sides (Mächler 2012, *Accurately
-/// computing log(1 − exp(−|a|))*).
+/// −∞ for x = 0 and 0 for x = −∞. The branch at −ln 2 keeps full relative accuracy on both sides (Mächler 2012,
+/// *Accurately computing log(1 − exp(−|a|))*).
 #[must_use]
 pub fn ln_1m_exp(x: f64) -> f64 {
     if x > -std::f64::consts::LN_2 { ln(-exp_m1(x)) } else { ln_1p(-exp(x)) }
@@ -95,7 +83,8 @@ pub fn log_sum_exp(xs: &[f64]) -> f64 {
     top + ln(xs.iter().map(|x| exp(x - top)).collect::<Sum>().value())
 }
 
-/// A compensated sum (Neumaier 1974): its error is about one rounding of the result plus n u² Σ|xᵢ|, so long sums lose nothing.
+/// A compensated sum (Neumaier 1974): its error is about one rounding of the result plus n u² Σ|xᵢ|, so long
+/// sums lose nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum {
     total: f64,
@@ -130,8 +119,8 @@ impl FromIterator<f64> for Sum {
 
 /// ln n! − [(n + ½) ln n − n + ½ ln 2π], the remainder of Stirling's formula; 0 < n.
 ///
-/// Whole numbers up to 15 are tabulated, above that the asymptotic series is exact to the last digit (Loader 2000, *Fast and
-/// accurate computation of binomial probabilities*, §4).
+/// Whole numbers up to 15 are tabulated, above that the asymptotic series is exact to the last digit (Loader
+/// 2000, *Fast and accurate computation of binomial probabilities*, §4).
 #[must_use]
 pub fn stirling_remainder(n: u64) -> f64 {
     if let Some(&tabulated) = usize::try_from(n).ok().and_then(|n| STIRLING.get(n)) {
@@ -144,7 +133,8 @@ pub fn stirling_remainder(n: u64) -> f64 {
 
 /// x ln(x / m) + m − x for x ≥ 0, m > 0: how far x lies from the mean m, in units of ln p (Loader's `bd0`).
 ///
-/// `difference` is x − m, given by the caller because he often knows it exactly; near the mean everything depends on it.
+/// `difference` is x − m, given by the caller because he often knows it exactly; near the mean everything
+/// depends on it.
 #[must_use]
 pub fn deviance(x: f64, m: f64, difference: f64) -> f64 {
     if x == 0.0 {
@@ -179,8 +169,8 @@ pub fn normal_ln_sf(z: f64) -> f64 {
     -0.5 * z * z - LN_SQRT_2PI - ln(mills)
 }
 
-/// The z with ln P(Z ≥ z) = `ln_p`, for any `ln_p` < 0: −∞ at 0, +∞ at −∞, else found by Newton's method. For display and planning
-/// only.
+/// The z with ln P(Z ≥ z) = `ln_p`, for any `ln_p` < 0: −∞ at 0, +∞ at −∞, else found by Newton's method. For
+/// display and planning only.
 #[must_use]
 pub fn normal_z(ln_p: f64) -> f64 {
     if ln_p >= 0.0 {
@@ -220,7 +210,8 @@ pub fn signed_to_f64(n: i128) -> f64 {
     n as f64
 }
 
-/// The smallest whole number that is at least x: 0 for a negative x or NaN, the largest `u64` when x is beyond it.
+/// The smallest whole number that is at least x: 0 for a negative x or NaN, the largest `u64` when x is beyond
+/// it.
 #[must_use]
 #[expect(
     clippy::cast_possible_truncation,

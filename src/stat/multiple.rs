@@ -1,8 +1,8 @@
 //! Several tests at once.
 //!
-//! Draws under different keys are independent and pool into one sum: they need nothing from here. Tests on the *same* draws, or of
-//! several suspects, do. Accusations control the chance of even one false one (Bonferroni, Holm); e-values may also be averaged with
-//! weights that were planned.
+//! Draws under different keys are independent and pool into one sum: they need nothing from here. Tests on the
+//! *same* draws, or of several suspects, do. Accusations control the chance of even one false one (Bonferroni,
+//! Holm); e-values may also be averaged with weights that were planned.
 
 use super::math::{ln, ln_1m_exp, log_sum_exp, to_f64};
 use super::rate::Rate;
@@ -14,10 +14,11 @@ pub fn bonferroni(ln_p: f64, tests: u64) -> f64 {
     (ln_p + ln(to_f64(tests.max(1)))).min(0.0)
 }
 
-/// Holm's adjusted ln p-values, in the order given: rejecting all with an adjusted p ≤ α makes a false rejection among them with
-/// probability at most α, under any dependence (Holm 1979).
+/// Holm's adjusted ln p-values, in the order given: rejecting all with an adjusted p ≤ α makes a false
+/// rejection among them with probability at most α, under any dependence (Holm 1979).
 ///
-/// The i-th smallest of m is multiplied by m − i + 1 and is never below its predecessor. Every p-value that was looked at belongs in.
+/// The i-th smallest of m is multiplied by m − i + 1 and is never below its predecessor. Every p-value that was
+/// looked at belongs in.
 #[must_use]
 pub fn holm(ln_p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..ln_p.len()).collect();
@@ -31,8 +32,8 @@ pub fn holm(ln_p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// ln of the average of e-values given as (weight, ln e): an e-value again, under any dependence, when the weights were planned.
-/// Weights are scaled to add to 1; −∞ without any weight.
+/// ln of the average of e-values given as (weight, ln e): an e-value again, under any dependence, when the
+/// weights were planned. Weights are scaled to add to 1; −∞ without any weight.
 #[must_use]
 pub fn mean_ln_e(weighted: &[(f64, f64)]) -> f64 {
     let weights: f64 = weighted.iter().map(|(weight, _)| weight).sum();
@@ -42,8 +43,8 @@ pub fn mean_ln_e(weighted: &[(f64, f64)]) -> f64 {
 
 /// The smallest c with P(X > c) ≤ 1 − `confidence` for X ~ Binomial(`n`, `level`).
 ///
-/// For calibration tests: a correct test of attainable level `level`, run with `n` keys, rejects more than c times with probability
-/// at most 1 − `confidence`. `confidence` is clamped to [0, 1).
+/// For calibration tests: a correct test of attainable level `level`, run with `n` keys, rejects more than c
+/// times with probability at most 1 − `confidence`. `confidence` is clamped to [0, 1).
 #[must_use]
 pub fn binomial_upper_limit(n: u64, level: Rate, confidence: f64) -> u64 {
     let ln_rest = ln_1m_exp(ln(confidence.clamp(0.0, 1.0 - f64::EPSILON)));

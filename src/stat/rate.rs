@@ -4,8 +4,9 @@ use super::math::{ceil_to_u64, ln, ln_1p, signed_to_f64, to_f64};
 
 /// A probability strictly between 0 and 1 that is a fraction of two whole numbers, in lowest terms.
 ///
-/// Laws under H0 are known *because we made them*: a green lane hits with threshold / 2ᵇ exactly, a canary with 1/K exactly. Held as
-/// a fraction, p and 1 − p are both known to the last digit, and so is how far a count lies from its mean.
+/// Laws under H0 are known *because we made them*: a green lane hits with threshold / 2ᵇ exactly, a canary with
+/// 1/K exactly. Held as a fraction, p and 1 − p are both known to the last digit, and so is how far a count
+/// lies from its mean.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Rate {
     num: u64,
@@ -16,7 +17,8 @@ impl Rate {
     /// `num / den`, for 0 < `num` < `den` ≤ 2⁵³.
     ///
     /// # Errors
-    /// When the fraction is not strictly between 0 and 1, or its denominator is too large to be a real number exactly.
+    /// When the fraction is not strictly between 0 and 1, or its denominator is too large to be a real number
+    /// exactly.
     pub fn new(num: u64, den: u64) -> Result<Self, RateError> {
         if num == 0 || num >= den || den > 1 << 53 {
             return Err(RateError { num, den });
@@ -33,7 +35,8 @@ impl Rate {
         Self::new(threshold, 1_u64.checked_shl(bits).unwrap_or(0))
     }
 
-    /// The fraction with denominator 2⁵³ nearest to `p`: for levels and other numbers that are not exact to begin with.
+    /// The fraction with denominator 2⁵³ nearest to `p`: for levels and other numbers that are not exact to
+    /// begin with.
     ///
     /// # Errors
     /// When `p` is not strictly between 0 and 1, or within 2⁻⁵⁴ of either.

@@ -1,17 +1,17 @@
 //! Upper tails with a closed form, as ln P(X ≥ k).
 //!
-//! Each is computed in the tail that is reported: above the mean the terms of the tail itself are added, below it those of the
-//! opposite tail, whose complement keeps the digits of ln p near 0. The leading term comes from Loader's deviance form, in which
-//! nothing large cancels, so ln p is accurate to a relative 1e-9 (measured: better than 1e-12) from p = 1 − 1e-300 down to far below
-//! 1e-308.
+//! Each is computed in the tail that is reported: above the mean the terms of the tail itself are added, below
+//! it those of the opposite tail, whose complement keeps the digits of ln p near 0. The leading term comes from
+//! Loader's deviance form, in which nothing large cancels, so ln p is accurate to a relative 1e-9 (measured:
+//! better than 1e-12) from p = 1 − 1e-300 down to far below 1e-308.
 
 use super::math::{LN_SQRT_2PI, UNIT, deviance, exp_m1, ln, ln_1m_exp, stirling_remainder, to_f64};
 use super::rate::Rate;
 
 /// ln P(X ≥ `k`) for X ~ Binomial(`n`, `rate`): 0 for `k` = 0, −∞ for `k` > `n`.
 ///
-/// *Null assumption*: n independent draws, each a hit with exactly this chance. Broken by the same coin counted twice (equal PRF
-/// inputs must be one draw) and by anything that chooses draws by their outcome.
+/// *Null assumption*: n independent draws, each a hit with exactly this chance. Broken by the same coin counted
+/// twice (equal PRF inputs must be one draw) and by anything that chooses draws by their outcome.
 ///
 /// Time grows as √n. Source: Loader 2000, *Fast and accurate computation of binomial probabilities*.
 #[must_use]
@@ -53,8 +53,8 @@ pub fn binomial_ln_pmf(n: u64, k: u64, rate: Rate) -> f64 {
 ///
 /// `n` = 0 is the constant 0. NaN gives NaN.
 ///
-/// *Null assumption*: `sum` adds n independent draws, none of which ever exceeds an Exp(1) variable made from the same coin; then
-/// P(sum ≥ s) ≤ P(G ≥ s). A midpoint rule instead of the draw's upper edge would break it.
+/// *Null assumption*: `sum` adds n independent draws, none of which ever exceeds an Exp(1) variable made from
+/// the same coin; then P(sum ≥ s) ≤ P(G ≥ s). A midpoint rule instead of the draw's upper edge would break it.
 ///
 /// Evaluated as the Poisson tail P(N < n), N ~ Poisson(`sum`); time grows as √n.
 #[must_use]
@@ -74,11 +74,11 @@ pub fn gamma_ln_sf(n: u64, sum: f64) -> f64 {
     }
 }
 
-/// ln P(X ≥ `k`), where X counts the marked items among `drawn` taken without replacement from `population` items of which `marked`
-/// are marked.
+/// ln P(X ≥ `k`), where X counts the marked items among `drawn` taken without replacement from `population`
+/// items of which `marked` are marked.
 ///
-/// *Null assumption*: every set of `drawn` items is equally likely (arms assigned by a keyed coin, conditioned on the total). Broken
-/// when the groups differ in anything but the coin.
+/// *Null assumption*: every set of `drawn` items is equally likely (arms assigned by a keyed coin, conditioned
+/// on the total). Broken when the groups differ in anything but the coin.
 ///
 /// # Errors
 /// When `marked` or `drawn` exceeds `population`, or `population` exceeds 2⁵³.
@@ -100,7 +100,8 @@ pub fn hypergeometric_ln_sf(
     }
     let mean_side = u128::from(k) * u128::from(population) > u128::from(marked) * u128::from(drawn);
     let direct = if mean_side { urn.ln_upper(k) } else { 0.0 };
-    // Also above the mean the probability can be near 1 when the law is skewed; then the complement keeps the digits.
+    // Also above the mean the probability can be near 1 when the law is skewed; then the complement keeps the
+    // digits.
     Ok(if direct > -std::f64::consts::LN_2 {
         ln_1m_exp(urn.opposite().ln_upper(drawn - k + 1))
     } else {
@@ -122,8 +123,8 @@ pub struct HypergeometricError {
 
 /// How far a value of [`binomial_ln_sf`] can lie from the truth.
 pub(super) fn binomial_rounding(n: u64, ln_p: f64) -> f64 {
-    // The deviance is rounded relatively, the rest absolutely. Term i of the series carries 4i roundings, and the mean index under
-    // its weights stays below the standard deviation √n / 2.
+    // The deviance is rounded relatively, the rest absolutely. Term i of the series carries 4i roundings, and
+    // the mean index under its weights stays below the standard deviation √n / 2.
     let error = |ln_p: f64| UNIT * (64.0 * ln_p.abs() + 64.0 + 2.0 * to_f64(n).sqrt());
     if ln_p < -std::f64::consts::LN_2 {
         return error(ln_p);
@@ -180,13 +181,15 @@ impl Urn {
         let unmarked = population - marked;
         let ratio = |i: u64| {
             let x = k + i;
-            // x + 1 + unmarked ≥ drawn because x lies in the support, and the sum is formed before the difference.
+            // x + 1 + unmarked ≥ drawn because x lies in the support, and the sum is formed before the
+            // difference.
             to_f64(marked - x) / to_f64(x + 1) * (to_f64(drawn - x) / to_f64(x + 1 + unmarked - drawn))
         };
         self.ln_pmf(k) + ln(series(marked.min(drawn) - k, ratio))
     }
 
-    /// The three binomials of Loader 2000, §5: C(m,k) C(u,d−k) / C(m+u,d) with the common p = drawn / population.
+    /// The three binomials of Loader 2000, §5: C(m,k) C(u,d−k) / C(m+u,d) with the common p = drawn /
+    /// population.
     fn ln_pmf(self, k: u64) -> f64 {
         let Self { population, marked, drawn } = self;
         let Ok(p) = Rate::new(drawn, population) else {

@@ -1,24 +1,26 @@
 //! The exact tail of a sum on a lattice, by tilting, with an error bound.
 //!
-//! S = Σ Xᵢ takes whole values from 0 to its top. For any λ ≥ 0 the *tilted* law P_λ(S = s) = e^{λs − K(λ)} P(S = s), with the
-//! cumulant K(λ) = ln E e^{λS}, is again the law of an independent sum, and
+//! S = Σ Xᵢ takes whole values from 0 to its top. With the cumulant K(λ) = ln E e^{λS}, the *tilted* law
+//! P_λ(S = s) = e^{λs − K(λ)} P(S = s) is for any λ ≥ 0 again the law of an independent sum, and
 //!
 //! ```text
 //! P(S ≥ k) = e^{K(λ) − λk} T,      T = Σ_{j≥0} e^{−λj} P_λ(S = k + j).
 //! ```
 //!
-//! With λ such that the tilted mean is k, T is a number of ordinary size and everything small sits in the exponent: no underflow,
-//! however far the tail. T is found in one of two ways, chosen by the amount of work: by convolution, whose terms are all positive, or
-//! by Fourier inversion. Both look at a window around k outside which the tilted law has next to no mass (Chernoff's bound).
+//! With λ such that the tilted mean is k, T is a number of ordinary size and everything small sits in the
+//! exponent: no underflow, however far the tail. T is found in one of two ways, chosen by the amount of work:
+//! by convolution, whose terms are all positive, or by Fourier inversion. Both look at a window around k
+//! outside which the tilted law has next to no mass (Chernoff's bound).
 //!
-//! What separates the computed from the true value is bounded, term by term: mass outside the window, the error of T that either way
-//! states, and the rounding of K(λ) − λk.
+//! What separates the computed from the true value is bounded, term by term: mass outside the window, the error
+//! of T that either way states, and the rounding of K(λ) − λk.
 
 use super::cumulant::{Cumulant, finite, saddle, total};
 use super::math::{Sum, UNIT, ceil_to_u64, exp, ln, ln_1m_exp, ln_1p, to_f64};
 use super::{convolution, inversion};
 
-/// `count` independent copies of a finite law on whole numbers: atoms (value, probability), ascending, the first at 0.
+/// `count` independent copies of a finite law on whole numbers: atoms (value, probability), ascending, the
+/// first at 0.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) atoms: Vec<(u64, f64)>,
@@ -121,14 +123,12 @@ fn cumulant(groups: &[Group], lambda: f64) -> Cumulant {
 
 /// ln P(S ≥ k) for 0 < k < top, by the identity of this module.
 fn tilted_upper(groups: &[Group], k: u64) -> Result<Enclosed, TooWide> {
-    let lambda = saddle(|lambda| cumulant(groups, lambda), to_f64(k), f64::INFINITY);
-    let at = cumulant(groups, lambda);
-    let window = Window::around(groups, k, lambda, at)?;
-    let tilted = Tilted::new(groups, lambda);
-    let way = if convolution::work(&tilted, k, &window) <= SMALL { convolution::sum } else { inversion::sum };
-    let (sum, error) = way(&tilted, k, &window);
-    let error = error + window.outside;
+    let tilted = Tilted::to_mean(groups, k)?;
+    let small = convolution::work(&tilted) <= SMALL;
+    let (sum, error) = if small { convolution::sum(&tilted) } else { inversion::sum(&tilted) };
+    let error = error + tilted.outside;
 
+    let (lambda, at) = (tilted.lambda, tilted.cumulant);
     let exponent = at.value - lambda * to_f64(k);
     let rounding = at.rounding + UNIT * (2.0 * lambda * to_f64(k) + 4.0 * exponent.abs() + 8.0);
     let estimate = (exponent + ln(sum.max(f64::MIN_POSITIVE))).min(0.0);
@@ -138,49 +138,20 @@ fn tilted_upper(groups: &[Group], k: u64) -> Result<Enclosed, TooWide> {
     Ok(Enclosed { estimate, below, above: above.max(0.0) })
 }
 
-/// The values k − before … k + after outside which the tilted law has next to no mass.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
-    pub(super) after: u64,
-    /// How many values it has, rounded up to an odd number.
-    pub(super) width: u64,
-    /// The mass outside.
-    outside: f64,
-}
-
-impl Window {
-    fn around(groups: &[Group], k: u64, lambda: f64, at: Cumulant) -> Result<Self, TooWide> {
-        let sd = at.variance.sqrt();
-        let (above, below) = (top(groups) - k, k);
-        let (mut after, mut before) = (to_f64(above), to_f64(below));
-        // P_λ(S > k + d) ≤ exp(K(λ+t) − K(λ) − t(k + d)) for every t > 0, so d may be taken where this is e^−NEGLIGIBLE; the same
-        // with −t below k. Any t is valid; these find the best within a few per cent.
-        for i in -12..=8 {
-            let t = 10.0 / sd * exp(f64::from(i) * 0.35);
-            let reach = |t: f64| {
-                let there = cumulant(groups, lambda + t);
-                let rounding = there.rounding + at.rounding + 4.0 * UNIT * (t * to_f64(k)).abs();
-                there.value - at.value - t * to_f64(k) + rounding + NEGLIGIBLE
-            };
-            after = after.min(reach(t) / t);
-            before = before.min(reach(-t) / t);
-        }
-        let (after, before) = (ceil_to_u64(after).min(above), ceil_to_u64(before).min(below));
-        let width = (after + before + 1) | 1;
-        if width > MAX_WIDTH {
-            return Err(TooWide(width));
-        }
-        let sides = f64::from(u8::from(after < above) + u8::from(before < below));
-        Ok(Self { after, width, outside: sides * exp(-NEGLIGIBLE) * 1.001 })
-    }
-}
-
-/// The laws under P_λ.
+/// The sum under P_λ, seen through a window around k.
 #[derive(Clone, Debug)]
 pub(super) struct Tilted {
+    pub(super) k: u64,
     pub(super) lambda: f64,
+    cumulant: Cumulant,
     /// Largest variance first.
     pub(super) groups: Vec<TiltedGroup>,
+    /// The window reaches up to k + `after` …
+    pub(super) after: u64,
+    /// … and has so many values, rounded up to an odd number.
+    pub(super) width: u64,
+    /// A bound of the mass outside.
+    outside: f64,
 }
 
 /// As [`Group`], tilted.
@@ -193,11 +164,41 @@ pub(super) struct TiltedGroup {
 }
 
 impl Tilted {
-    fn new(groups: &[Group], lambda: f64) -> Self {
+    /// Tilts so far upwards that the mean is k, or not at all when it is above.
+    pub(super) fn to_mean(groups: &[Group], k: u64) -> Result<Self, TooWide> {
+        let lambda = saddle(|lambda| cumulant(groups, lambda), to_f64(k), f64::INFINITY);
+        let at = cumulant(groups, lambda);
+        let (after, before) = window(groups, k, lambda, at);
+        let width = (after + before + 1) | 1;
+        if width > MAX_WIDTH {
+            return Err(TooWide(width));
+        }
+        let sides = f64::from(u8::from(after < top(groups) - k) + u8::from(before < k));
+        let outside = sides * exp(-NEGLIGIBLE) * 1.001;
         let mut tilted: Vec<_> = groups.iter().map(|group| group.tilted(lambda)).collect();
         tilted.sort_by(|a, b| b.0.total_cmp(&a.0));
-        Self { lambda, groups: tilted.into_iter().map(|(_, group)| group).collect() }
+        let groups = tilted.into_iter().map(|(_, group)| group).collect();
+        Ok(Self { k, lambda, cumulant: at, groups, after, width, outside })
     }
+}
+
+/// How far above and below k the tilted law has more than e^−NEGLIGIBLE of mass on either side.
+fn window(groups: &[Group], k: u64, lambda: f64, at: Cumulant) -> (u64, u64) {
+    let (above, below) = (top(groups) - k, k);
+    let (mut after, mut before) = (to_f64(above), to_f64(below));
+    // P_λ(S > k + d) ≤ exp(K(λ+t) − K(λ) − t(k + d)) for every t > 0, so d may be taken where this is
+    // e^−NEGLIGIBLE; the same with −t below k. Any t is valid; these find the best within a few per cent.
+    for i in -12..=8 {
+        let t = 10.0 / at.variance.sqrt() * exp(f64::from(i) * 0.35);
+        let reach = |t: f64| {
+            let there = cumulant(groups, lambda + t);
+            let rounding = there.rounding + at.rounding + 4.0 * UNIT * (t * to_f64(k)).abs();
+            there.value - at.value - t * to_f64(k) + rounding + NEGLIGIBLE
+        };
+        after = after.min(reach(t) / t);
+        before = before.min(reach(-t) / t);
+    }
+    (ceil_to_u64(after).min(above), ceil_to_u64(before).min(below))
 }
 
 /// Up to this many multiplications a convolution takes a few hundredths of a second.

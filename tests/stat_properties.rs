@@ -1,0 +1,482 @@
+//! Properties of the statistics that hold for every input: tails against brute force, e-processes against
+//! Ville's inequality.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a value that cannot be made is a failed test")]
+
+use std::ops::RangeInclusive;
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Gamma};
+use taggant::stat::Rate;
+use taggant::stat::chernoff::chernoff_ln_sf;
+use taggant::stat::cumulant::{RealLaw, RealTerm};
+use taggant::stat::eprocess::{EProcess, EProcessError, Grid, Observed};
+use taggant::stat::estimate::{Cluster, ratio_estimate};
+use taggant::stat::lattice::{
+    LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread, poisson_binomial_ln_sf,
+};
+use taggant::stat::math::{exp, ln, ln_1m_exp, log_sum_exp, normal_ln_sf, normal_z};
+use taggant::stat::multiple::{binomial_upper_limit, bonferroni, holm, mean_ln_e};
+use taggant::stat::power::{power, z_needed};
+use taggant::stat::tail::{binomial_ln_sf, gamma_ln_sf, hypergeometric_ln_sf};
+
+/// Rounding of the brute-force reference: a few hundred additions and products of positive numbers.
+const REFERENCE: f64 = 1e-12;
+
+proptest! {
+    // Fixed cases: a run never fails by luck. Change the seed or PROPTEST_CASES to search further.
+    #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_lattice_tail_is_never_below_brute_force_and_close_to_it(terms in any_terms(), share in 0.0..=1.0) {
+        let law = BruteForce::of(&terms);
+        let k = law.value_at(share);
+        let (above, below) = law.tails(k);
+        let tail = lattice_ln_sf(&terms, k).unwrap();
+        // Compared in the tail that has the digits.
+        let truth = if above < 0.5 { ln(above) } else { ln_1m_exp(ln(below)) };
+        prop_assert!(tail.ln_p >= truth - REFERENCE * truth.abs().max(1.0), "{tail:?} for {truth}");
+        prop_assert!(tail.ln_p <= truth + 1e-6 * truth.abs().clamp(1e-9, 1.0), "{tail:?} for {truth}");
+        prop_assert!(tail.estimate <= tail.ln_p && tail.ln_p <= 0.0);
+    }
+
+    #[test]
+    fn a_lattice_tail_falls_with_k_and_ends_where_the_sum_ends(terms in any_terms()) {
+        let law = BruteForce::of(&terms);
+        let mut last = 0.0;
+        let step = 1 + law.law.len() / 24;
+        for k in (law.low..=law.high()).step_by(step) {
+            let tail = lattice_ln_sf(&terms, k).unwrap();
+            prop_assert!(tail.estimate <= last + REFERENCE, "{tail:?} at {k} after {last}");
+            last = tail.estimate;
+        }
+        prop_assert_eq!(lattice_ln_sf(&terms, law.low).unwrap().ln_p, 0.0);
+        prop_assert_eq!(lattice_ln_sf(&terms, law.high() + 1).unwrap().ln_p, f64::NEG_INFINITY);
+        prop_assert!(lattice_ln_sf(&terms, law.high()).unwrap().ln_p > f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn chernoffs_bound_is_never_below_the_exact_tail(terms in any_terms(), share in 0.0..=1.0) {
+        let law = BruteForce::of(&terms);
+        let k = law.value_at(share);
+        let real: Vec<RealTerm> = terms.iter().map(real_term).collect();
+        let bound = chernoff_ln_sf(&real, whole_to_f64(k)).unwrap();
+        let exact = lattice_ln_sf(&terms, k).unwrap();
+        prop_assert!(bound >= exact.estimate - REFERENCE * exact.estimate.abs(), "{bound} below {exact:?}");
+    }
+
+    #[test]
+    fn chernoffs_bound_of_exponentials_is_never_below_the_gamma_tail(n in 1_u64..400, excess in 0.0..8.0) {
+        let sum = (1.0 + excess) * f64::from(u32::try_from(n).unwrap());
+        let terms = [RealTerm { law: RealLaw::Exponential { coefficient: 1.0 }, count: n }];
+        let bound = chernoff_ln_sf(&terms, sum).unwrap();
+        let exact = gamma_ln_sf(n, sum);
+        prop_assert!(bound >= exact && bound <= exact.min(0.0) + 5.0 + 0.02 * exact.abs(), "{bound} for {exact}");
+    }
+
+    #[test]
+    fn closed_tails_agree_with_statrs_where_it_reaches(n in 1_u64..3000, share in 0.0..=1.0, num in 1_u64..256) {
+        let k = ceil(share * whole_to_f64(n.try_into().unwrap()));
+        let rate = Rate::new(num, 256).unwrap();
+        let theirs = Binomial::new(rate.p(), n).unwrap();
+        agree(binomial_ln_sf(n, k, rate), if k == 0 { 1.0 } else { theirs.sf(k - 1) })?;
+        let sum = 3.0 * share * whole_to_f64(n.try_into().unwrap());
+        agree(gamma_ln_sf(n, sum), Gamma::new(whole_to_f64(n.try_into().unwrap()), 1.0).unwrap().sf(sum))?;
+    }
+
+    #[test]
+    fn equal_chances_make_a_poisson_binomial_a_binomial(n in 1_usize..300, share in 0.0..=1.0, num in 1_u64..64) {
+        let rate = Rate::new(num, 64).unwrap();
+        let k = ceil(share * f64::from(u32::try_from(n).unwrap()));
+        let (general, closed) =
+            (poisson_binomial_ln_sf(&vec![rate.p(); n], k).unwrap(), binomial_ln_sf(n as u64, k, rate));
+        prop_assert!((general - closed).abs() <= 1e-9 * closed.abs(), "{general} for {closed}");
+    }
+
+    #[test]
+    fn a_state_that_was_saved_goes_on_bit_for_bit(sums in prop::collection::vec(0_u32..20, 1..40), cut in 0_usize..40) {
+        let law = RealLaw::Bernoulli { coefficient: 0.7, rate: Rate::new(1, 3).unwrap() };
+        let grid = Grid::bounded(0.9).unwrap().with_shares(vec![1.0, 0.1]).unwrap();
+        let observe = |process: &mut EProcess, hits: u32| {
+            process.batch(&[Observed { law: &law, count: 20, sum: 0.7 * f64::from(hits) }]).unwrap();
+        };
+        let mut whole = EProcess::new(grid);
+        let mut parts = whole.clone();
+        for (i, &hits) in sums.iter().enumerate() {
+            if i == cut {
+                parts = serde_json::from_str(&serde_json::to_string(&parts).unwrap()).unwrap();
+            }
+            observe(&mut whole, hits);
+            observe(&mut parts, hits);
+        }
+        prop_assert_eq!(whole.path(), parts.path());
+        prop_assert_eq!(&whole, &parts);
+    }
+}
+
+#[test]
+fn a_million_draws_that_are_a_binomial_in_disguise() {
+    // Half the coins come in pairs whose number of heads is one score: the sum is Binomial(1e6, ½), but no
+    // closed form is seen.
+    let half = Rate::new(1, 2).unwrap();
+    let pair = LatticeTerm { law: LatticeLaw::Scores(vec![0, 1, 1, 2]), count: 250_000 };
+    let terms = [LatticeTerm::coins(1, half, 500_000), pair];
+    for k in [400_000, 490_000, 499_000, 500_001, 501_500, 510_000, 600_000, 900_000, 999_999, 1_000_000] {
+        let tail = lattice_ln_sf(&terms, i64::try_from(k).unwrap()).unwrap();
+        let truth = binomial_ln_sf(1_000_000, k, half);
+        assert_eq!(tail.method, Method::Inversion);
+        // Binomial deviances are good to a few roundings.
+        assert!(
+            tail.ln_p >= truth * (1.0 + 1e-14) && tail.ln_p <= truth + 1e-6 * truth.abs().min(1.0),
+            "{tail:?} for {truth}"
+        );
+    }
+}
+
+#[test]
+fn sums_without_chance_and_odd_inputs() {
+    let quarter = Rate::new(1, 4).unwrap();
+    let ln_p = |terms: &[LatticeTerm], k| lattice_ln_sf(terms, k).unwrap().ln_p;
+    assert_eq!(ln_p(&[], 0), 0.0);
+    assert_eq!(ln_p(&[], 1), f64::NEG_INFINITY);
+    assert_eq!(ln_p(&[LatticeTerm::coins(0, quarter, 1000)], 0), 0.0);
+    assert_eq!(ln_p(&[LatticeTerm::coins(5, quarter, 0)], 1), f64::NEG_INFINITY);
+    assert_eq!(ln_p(&[LatticeTerm::choice(vec![7, 7])], 7), 0.0);
+    assert_eq!(ln_p(&[LatticeTerm::choice(vec![7, 7])], 8), f64::NEG_INFINITY);
+    // A common factor and a shift leave a binomial: 6 × (hits of 10) − 30 ≥ −5 needs 5 hits.
+    let shifted = [LatticeTerm::coins(6, quarter, 10), LatticeTerm::choice(vec![-30])];
+    let tail = lattice_ln_sf(&shifted, -5).unwrap();
+    assert_eq!((tail.method, tail.estimate), (Method::Binomial, binomial_ln_sf(10, 5, quarter)));
+    // A term without draws changes nothing, not even the step of the lattice.
+    let absent = [LatticeTerm::coins(1, quarter, 0), LatticeTerm::coins(6, quarter, 10)];
+    assert_eq!(lattice_ln_sf(&absent, 25).unwrap().estimate, binomial_ln_sf(10, 5, quarter));
+    // A coin that counts against is the opposite coin, shifted: −2 × (hits of 10) ≥ −4 needs 8 misses.
+    let against = lattice_ln_sf(&[LatticeTerm::coins(-2, quarter, 10)], -4).unwrap();
+    assert_eq!(against.estimate, binomial_ln_sf(10, 8, quarter.complement()));
+
+    let empty = lattice_ln_sf(&[LatticeTerm::choice(vec![])], 0);
+    assert_eq!(empty, Err(LatticeError::NoScores));
+    let huge = [LatticeTerm::coins(i32::MAX, quarter, 1 << 40)];
+    assert_eq!(lattice_ln_sf(&huge, 0), Err(LatticeError::Overflow));
+    let coarse =
+        [LatticeTerm::coins(i32::MAX, quarter, 1000), LatticeTerm::coins(i32::MAX - 1, quarter, 1000)];
+    assert!(matches!(lattice_ln_sf(&coarse, 1 << 40), Err(LatticeError::TooWide { .. })));
+    assert_eq!(poisson_binomial_ln_sf(&[0.5, 1.5], 1), Err(LatticeError::NoChance(1.5)));
+    assert_eq!(poisson_binomial_ln_sf(&[1.0, 0.0, 0.5], 2), Ok(ln(0.5)));
+    assert!(hypergeometric_ln_sf(10, 11, 1, 0).is_err());
+    assert!(Rate::new(0, 4).is_err() && Rate::new(4, 4).is_err() && Rate::dyadic(1, 64).is_err());
+}
+
+#[test]
+fn spread_says_how_many_equal_draws_a_sum_is_worth() {
+    let quarter = Rate::new(1, 4).unwrap();
+    let one =
+        lattice_spread(&[LatticeTerm::coins(30, quarter, 1), LatticeTerm::coins(1, quarter, 30)]).unwrap();
+    // (Σa²)² / Σa⁴ = 930² / 810030.
+    assert!(
+        (one.n_eff - 1.067_738).abs() < 1e-6 && (one.largest_share - 900.0 / 930.0).abs() < 1e-12,
+        "{one:?}"
+    );
+    assert!((one.mean - 15.0).abs() < 1e-12 && (one.sd - (930.0_f64 * 3.0 / 16.0).sqrt()).abs() < 1e-12);
+    assert!((one.ln_p_min - 31.0 * ln(0.25)).abs() < 1e-12);
+}
+
+#[test]
+fn an_e_value_has_mean_one_and_the_best_bet_in_hindsight_has_not() {
+    // Every outcome of ten coins, two of which count against, and one choice among four: an exact expectation.
+    let coin = |a: f64| RealLaw::Bernoulli { coefficient: a, rate: Rate::new(1, 4).unwrap() };
+    let coins = [1.0, 2.0, 0.5, 1.0, 1.0, -1.0, 1.5, 1.0, -0.25, 1.0].map(coin);
+    let scores = vec![2.0, 0.0, -1.0, 0.0];
+    let choice = RealLaw::Scores(scores.clone());
+    for shares in [vec![1.0], vec![1.0, 0.3, 0.01]] {
+        let grid = Grid::bounded(2.0).unwrap().with_shares(shares).unwrap();
+        let (mut average, mut hindsight) = (0.0, 0.0);
+        for outcome in 0..1_u32 << coins.len() {
+            for &score in &scores {
+                let hit = |i: usize| f64::from(outcome >> i & 1);
+                let mut batch: Vec<Observed<'_>> = coins
+                    .iter()
+                    .enumerate()
+                    .map(|(i, law)| Observed { law, count: 1, sum: law_size(law) * hit(i) })
+                    .collect();
+                batch.push(Observed { law: &choice, count: 1, sum: score });
+                let hits = outcome.count_ones();
+                let chance = exp(f64::from(hits) * ln(0.25) + f64::from(10 - hits) * ln(0.75)) / 4.0;
+                average += chance * exp(ln_e(&grid, &batch));
+                hindsight += chance * exp(best_single_bet(&grid, &batch));
+            }
+        }
+        assert!((average - 1.0).abs() < 1e-12, "E E = {average}");
+        assert!(hindsight > 1.2, "the largest product has mean {hindsight}");
+    }
+}
+
+#[test]
+fn under_h0_an_e_process_seldom_reaches_twenty_and_the_best_bet_in_hindsight_often_does() {
+    // 2,000 innocents under fixed seeds, 400 answers of ten coins each; alarm when a correct process would give
+    // one in a thousand.
+    let runs = 2000;
+    let limit = binomial_upper_limit(runs, Rate::new(1, 20).unwrap(), 0.999);
+    let law = RealLaw::Bernoulli { coefficient: 1.0, rate: Rate::new(1, 4).unwrap() };
+    let grid = Grid::bounded(1.0).unwrap();
+    let psi: Vec<f64> = grid.lambdas().iter().map(|&lambda| 10.0 * ln(0.75 + 0.25 * exp(lambda))).collect();
+    let (mut rejected, mut hindsight) = (0, 0);
+    for seed in 0..runs {
+        let mut coins = ChaCha8Rng::seed_from_u64(seed);
+        let mut process = EProcess::new(grid.clone());
+        let (mut games, mut best) = (vec![0.0; psi.len()], 0.0_f64);
+        for _ in 0..400 {
+            let hits = f64::from((0..10).map(|_| u32::from(coins.next_u32() < 1 << 30)).sum::<u32>());
+            process.batch(&[Observed { law: &law, count: 10, sum: hits }]).unwrap();
+            for ((game, lambda), psi) in games.iter_mut().zip(grid.lambdas()).zip(&psi) {
+                *game += lambda * hits - psi;
+                best = best.max(*game);
+            }
+        }
+        rejected += u64::from(process.ln_p() <= -ln(20.0));
+        hindsight += u64::from(best >= ln(20.0));
+    }
+    println!("averaged: {rejected} of {runs} reach 20, at most {limit}; best in hindsight: {hindsight}");
+    assert!(rejected <= limit, "{rejected} of {runs} innocents reached 20");
+    assert!(hindsight > limit, "choosing the bet in hindsight should be caught: {hindsight} of {runs}");
+}
+
+#[test]
+fn an_e_process_refuses_what_was_not_planned_and_stays_as_it_was() {
+    let quarter = Rate::new(1, 4).unwrap();
+    let coin = |coefficient| RealLaw::Bernoulli { coefficient, rate: quarter };
+    let exponential = |coefficient| RealLaw::Exponential { coefficient };
+    let mut process = EProcess::new(Grid::bounded(2.0).unwrap());
+    process.batch(&[Observed { law: &coin(2.0), count: 3, sum: 4.0 }]).unwrap();
+    let before = process.clone();
+    let refused = [
+        (coin(2.1), 1, 2.1, "too large"),
+        (coin(1.0), 2, 3.0, "more hits than draws"),
+        (coin(1.0), 2, f64::NAN, "no number"),
+        (coin(f64::INFINITY), 1, 0.0, "no coefficient"),
+        (exponential(2.0), 1, 1.0, "a bet without a price"),
+        (exponential(-1.0), 1, -1.0, "exponential and against"),
+        (RealLaw::Scores(vec![]), 1, 0.0, "no scores"),
+    ];
+    for (law, count, sum, why) in &refused {
+        let good = coin(1.0);
+        let batch = [Observed { law: &good, count: 1, sum: 1.0 }, Observed { law, count: *count, sum: *sum }];
+        assert!(process.batch(&batch).is_err(), "{why}");
+        assert_eq!(process, before, "{why}");
+    }
+    let law = exponential(2.0);
+    let mut priced = EProcess::new(Grid::exponential(2.0).unwrap());
+    assert!(priced.batch(&[Observed { law: &law, count: 1, sum: 3.0 }]).is_ok());
+    assert_eq!(Grid::bounded(0.0), Err(EProcessError::Grid(0.0)));
+    assert_eq!(Grid::bounded(4.0).unwrap().lambdas()[..2], [0.25, 0.125]);
+    assert_eq!(Grid::exponential(4.0).unwrap().lambdas().len(), 12);
+}
+
+#[test]
+fn a_saved_state_that_was_changed_is_refused() {
+    let law = RealLaw::Bernoulli { coefficient: 1.0, rate: Rate::new(1, 4).unwrap() };
+    let mut process = EProcess::new(Grid::new(1.0, vec![1.0, 0.5]).unwrap());
+    process.batch(&[Observed { law: &law, count: 4, sum: 3.0 }]).unwrap();
+    let text = serde_json::to_string(&process).unwrap();
+    assert_eq!(serde_json::from_str::<EProcess>(&text).unwrap(), process);
+    let ln_e = format!("{:?}", process.ln_e());
+    let changed = [
+        (ln_e.as_str(), "9.5", "ln E that the games do not give"),
+        ("\"0.5\"", "\"0.25\",\"0.125\"", "a grid of another size"),
+        ("\"0.5\"", "\"-0.5\"", "a bet on the other side"),
+        ("\"path\"", "\"Path\"", "another field"),
+    ];
+    for (from, to, why) in changed {
+        let forged = text.replacen(from, to, 1);
+        assert_ne!(forged, text, "{why}");
+        assert!(serde_json::from_str::<EProcess>(&forged).is_err(), "{why}: {forged}");
+    }
+}
+
+#[test]
+fn an_e_process_finds_an_effect_and_starts_at_one() {
+    let law = RealLaw::Bernoulli { coefficient: 1.0, rate: Rate::new(1, 4).unwrap() };
+    let mut process = EProcess::new(Grid::bounded(1.0).unwrap());
+    assert_eq!((process.ln_e(), process.ln_p()), (0.0, 0.0));
+    process.batch(&[Observed { law: &law, count: 100, sum: 10.0 }]).unwrap();
+    assert!(process.ln_e() < 0.0);
+    assert_eq!(process.ln_p(), 0.0);
+    process.batch(&[Observed { law: &law, count: 1000, sum: 400.0 }]).unwrap();
+    assert!(process.ln_p() < -20.0 && process.ln_p() > binomial_ln_sf(1000, 400, Rate::new(1, 4).unwrap()));
+}
+
+#[test]
+fn several_tests_cost_what_holm_says() {
+    let ln_p = [0.01, 0.04, 0.03, 0.005].map(ln);
+    let adjusted: Vec<f64> = holm(&ln_p).into_iter().map(exp).collect();
+    for (adjusted, expected) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
+        assert!((adjusted - expected).abs() < 1e-12, "{adjusted} for {expected}");
+    }
+    assert_eq!(bonferroni(-1e6, 1), -1e6);
+    assert_eq!(bonferroni(-0.1, 3), 0.0);
+    assert!(holm(&[]).is_empty());
+    assert!((mean_ln_e(&[(1.0, ln(30.0)), (2.0, 0.0)]) - ln(32.0 / 3.0)).abs() < 1e-12);
+}
+
+#[test]
+fn the_upper_binomial_limit_is_the_smallest_that_holds() {
+    for (n, num, den, confidence) in
+        [(2000, 1, 20, 0.999), (2000, 1, 1000, 0.999), (10, 1, 2, 0.5), (1, 1, 100, 0.999)]
+    {
+        let (level, ln_rest) = (Rate::new(num, den).unwrap(), ln(1.0 - confidence));
+        let c = binomial_upper_limit(n, level, confidence);
+        assert!(binomial_ln_sf(n, c + 1, level) <= ln_rest + 1e-9);
+        assert!(c == 0 || binomial_ln_sf(n, c, level) > ln_rest - 1e-9);
+    }
+}
+
+#[test]
+fn planning_inverts_itself() {
+    for ln_alpha in [-0.5, -3.0, -20.0, -2000.0] {
+        assert!((normal_ln_sf(normal_z(ln_alpha)) - ln_alpha).abs() <= 1e-10 * ln_alpha.abs());
+        let z = z_needed(ln_alpha, 0.9);
+        assert!((power(z, ln_alpha) - 0.9).abs() < 1e-9, "{z}");
+    }
+    assert!((z_needed(ln(0.05), 0.8) - 2.486_474_860_245_6).abs() < 1e-9);
+    assert!((power(0.0, ln(0.05)) - 0.05).abs() < 1e-12);
+}
+
+#[test]
+fn an_interval_counts_exchanges_and_not_draws() {
+    let cluster = |sum, weight| Cluster { sum, weight };
+    let two = ratio_estimate(&[cluster(3.0, 10.0), cluster(5.0, 10.0), cluster(0.0, 0.0)]).unwrap();
+    let [low, high] = two.interval.unwrap();
+    assert!((two.value - 0.4).abs() < 1e-12);
+    assert!((low - (0.4 - 0.195_996_398)).abs() < 1e-8 && (high - (0.4 + 0.195_996_398)).abs() < 1e-8);
+    assert_eq!(ratio_estimate(&[]), None);
+    assert_eq!(ratio_estimate(&[cluster(3.0, 10.0)]).unwrap().interval, None);
+    // The same draws in clusters that repeat themselves carry less.
+    let repeated: Vec<Cluster> = (0..20).map(|i| cluster(f64::from(i % 4), 4.0)).collect();
+    let merged: Vec<Cluster> = (0..4).map(|i| cluster(5.0 * f64::from(i), 20.0)).collect();
+    let width = |clusters: &[Cluster]| {
+        ratio_estimate(clusters).unwrap().interval.map(|[low, high]| high - low).unwrap()
+    };
+    assert!(width(&merged) > 2.0 * width(&repeated));
+}
+
+#[test]
+fn logarithms_keep_their_digits() {
+    assert_eq!(log_sum_exp(&[]), f64::NEG_INFINITY);
+    assert!((log_sum_exp(&[-1e5, -1e5]) - (-1e5 + ln(2.0))).abs() < 1e-10);
+    assert!((ln_1m_exp(-1e-20) - ln(1e-20)).abs() < 1e-12);
+    assert!((ln_1m_exp(-50.0) + exp(-50.0)).abs() < 1e-36);
+}
+
+/// The law of a small sum by adding one draw after the other: all terms positive, no tilting, no transform.
+struct BruteForce {
+    low: i64,
+    law: Vec<f64>,
+}
+
+impl BruteForce {
+    fn of(terms: &[LatticeTerm]) -> Self {
+        let mut sum = Self { low: 0, law: vec![1.0] };
+        for term in terms {
+            let atoms = atoms(&term.law);
+            (0..term.count).for_each(|_| sum = sum.plus(&atoms));
+        }
+        sum
+    }
+
+    fn plus(&self, atoms: &[(i64, f64)]) -> Self {
+        let low = atoms.iter().map(|atom| atom.0).min().unwrap();
+        let high = atoms.iter().map(|atom| atom.0).max().unwrap();
+        let mut law = vec![0.0; self.law.len() + usize::try_from(high - low).unwrap()];
+        for (s, p) in self.law.iter().enumerate() {
+            atoms.iter().for_each(|(x, q)| law[s + usize::try_from(x - low).unwrap()] += p * q);
+        }
+        Self { low: self.low + low, law }
+    }
+
+    fn high(&self) -> i64 {
+        self.low + i64::try_from(self.law.len()).unwrap() - 1
+    }
+
+    fn value_at(&self, share: f64) -> i64 {
+        self.low + i64::try_from(ceil(share * whole_to_f64(self.high() - self.low))).unwrap()
+    }
+
+    /// P(S ≥ k) and P(S < k).
+    fn tails(&self, k: i64) -> (f64, f64) {
+        let (below, above) = self.law.split_at(usize::try_from(k - self.low).unwrap());
+        (above.iter().rev().sum(), below.iter().sum())
+    }
+}
+
+fn any_terms() -> impl Strategy<Value = Vec<LatticeTerm>> {
+    let rate = prop_oneof![
+        Just((1_u64, 4_u64)),
+        Just((1, 2)),
+        Just((77, 256)),
+        Just((15, 16)),
+        Just((1, 3)),
+        Just((1, 65536)),
+        Just((65535, 65536))
+    ];
+    let size: RangeInclusive<i32> = -127..=127;
+    let coins = (size.clone(), rate, 0_u64..8)
+        .prop_map(|(a, (num, den), count)| LatticeTerm::coins(a, Rate::new(num, den).unwrap(), count));
+    let choice = prop::collection::vec(size, 1..17).prop_map(LatticeTerm::choice);
+    prop::collection::vec(prop_oneof![3 => coins, 1 => choice], 1..8)
+}
+
+fn atoms(law: &LatticeLaw) -> Vec<(i64, f64)> {
+    match law {
+        LatticeLaw::Bernoulli { coefficient, rate } => {
+            vec![(0, rate.complement().p()), (i64::from(*coefficient), rate.p())]
+        }
+        LatticeLaw::Scores(scores) => {
+            let p = f64::from(u32::try_from(scores.len()).unwrap()).recip();
+            scores.iter().map(|&score| (i64::from(score), p)).collect()
+        }
+        _ => unreachable!("every law of a lattice is listed"),
+    }
+}
+
+fn real_term(term: &LatticeTerm) -> RealTerm {
+    let law = match &term.law {
+        LatticeLaw::Bernoulli { coefficient, rate } => {
+            RealLaw::Bernoulli { coefficient: f64::from(*coefficient), rate: *rate }
+        }
+        LatticeLaw::Scores(scores) => RealLaw::Scores(scores.iter().map(|&score| f64::from(score)).collect()),
+        _ => unreachable!("every law of a lattice is listed"),
+    };
+    RealTerm { law, count: term.count }
+}
+
+fn law_size(law: &RealLaw) -> f64 {
+    let RealLaw::Bernoulli { coefficient, .. } = law else { unreachable!("a coin") };
+    *coefficient
+}
+
+fn ln_e(grid: &Grid, batch: &[Observed<'_>]) -> f64 {
+    EProcess::new(grid.clone()).batch(batch).unwrap()
+}
+
+/// What a process would report that kept the largest product in place of the average.
+fn best_single_bet(grid: &Grid, batch: &[Observed<'_>]) -> f64 {
+    let single = |&lambda: &f64| ln_e(&Grid::new(grid.a_max(), vec![lambda]).unwrap(), batch);
+    grid.lambdas().iter().map(single).fold(f64::NEG_INFINITY, f64::max)
+}
+
+fn agree(ln_p: f64, theirs: f64) -> Result<(), TestCaseError> {
+    // Their own error is near 1e-12 of p, or of 1 − p near 1; below 1e-290 they lose digits.
+    prop_assert!(theirs < 1e-290 || (exp(ln_p) - theirs).abs() <= 1e-9 * theirs, "{ln_p} for {theirs}");
+    Ok(())
+}
+
+fn ceil(x: f64) -> u64 {
+    taggant::stat::math::ceil_to_u64(x)
+}
+
+fn whole_to_f64(x: i64) -> f64 {
+    taggant::stat::math::signed_to_f64(x.into())
+}
