@@ -137,6 +137,27 @@ fn a_million_draws_that_are_a_binomial_in_disguise() {
 }
 
 #[test]
+fn chernoffs_bound_has_its_closed_forms() {
+    let near = |bound: f64, closed: f64| {
+        assert!((bound - closed).abs() <= 1e-9 * closed.abs(), "{bound} for {closed}")
+    };
+    let rate = Rate::new(1, 4).unwrap();
+    // −n KL(k/n ‖ γ); at k = n the probability itself.
+    let coins = [RealTerm { law: RealLaw::Bernoulli { coefficient: 0.1, rate }, count: 1000 }];
+    near(chernoff_ln_sf(&coins, 40.0).unwrap(), -1000.0 * (0.4 * ln(0.4 / 0.25) + 0.6 * ln(0.6 / 0.75)));
+    near(chernoff_ln_sf(&coins, 100.0).unwrap(), 1000.0 * ln(0.25));
+    assert!(chernoff_ln_sf(&coins, 100.1).unwrap() < 1000.0 * ln(0.25));
+    // n (1 + ln x − x), x the mean draw.
+    let exponential = [RealTerm { law: RealLaw::Exponential { coefficient: 2.0 }, count: 500 }];
+    near(chernoff_ln_sf(&exponential, 1500.0).unwrap(), 500.0 * (1.0 + ln(1.5) - 1.5));
+    // At or below the mean nothing is said, and what is no number says nothing.
+    assert_eq!(chernoff_ln_sf(&coins, 25.0), Ok(0.0));
+    assert_eq!(chernoff_ln_sf(&coins, f64::NAN), Ok(0.0));
+    assert!(chernoff_ln_sf(&[RealTerm::exponential(-1.0)], 1.0).is_err());
+    assert!(chernoff_ln_sf(&[RealTerm::coin(f64::NAN, rate)], 1.0).is_err());
+}
+
+#[test]
 fn sums_without_chance_and_odd_inputs() {
     let quarter = Rate::new(1, 4).unwrap();
     let ln_p = |terms: &[LatticeTerm], k| lattice_ln_sf(terms, k).unwrap().ln_p;
