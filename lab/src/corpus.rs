@@ -185,8 +185,10 @@ fn items() -> Result<Vec<Item>> {
     prompts.sort_by_key(|(name, _)| hash(name));
     let half = |place: usize| if place % 4 < 2 { 'a' } else { 'b' };
     let round = |round: usize| {
-        let item = move |(place, (name, prompt)): (usize, &(String, String))| {
-            Item { id: format!("{name}-{round}"), half: half(place), prompt: prompt.clone() }
+        let item = move |(place, (name, prompt)): (usize, &(String, String))| Item {
+            id: format!("{name}-{round}"),
+            half: half(place),
+            prompt: prompt.clone(),
         };
         prompts.iter().enumerate().map(item)
     };

@@ -9,6 +9,7 @@ use crate::generate::{CausalModel, Session, check_tokens};
 use crate::gguf::Gguf;
 use crate::math::exp;
 use candle_core::{Device, Tensor};
+use pulp::Arch;
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::fmt;
@@ -16,6 +17,9 @@ use std::path::Path;
 
 /// The most new tokens in one pass, so that intermediate values stay small however long the prompts are.
 const TOKENS_PER_PASS: usize = 2048;
+
+/// No size of a real model comes near this, and products of two still fit.
+const LARGEST_SIZE: usize = 1 << 24;
 
 /// The sizes of a Llama model, from a GGUF file's metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,8 +55,8 @@ impl Config {
     /// partial rotation, experts).
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, ModelError> {
         let positive = |key: &str| match gguf.count(key)? {
-            0 => Err(metadata(key, "above zero")),
-            n => Ok(n),
+            n @ 1..=LARGEST_SIZE => Ok(n),
+            _ => Err(metadata(key, "a size from 1 to 2^24")),
         };
         let optional = |key: &str, default| if gguf.has(key) { positive(key) } else { Ok(default) };
         let heads = positive("llama.attention.head_count")?;
@@ -78,7 +82,7 @@ impl Config {
         if self.head_dim == 0 || self.head_dim % 2 == 1 {
             return Err(metadata("llama.attention.key_length", "an even number above zero"));
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(metadata("llama.attention.head_count_kv", "a divisor of the head count"));
         }
         let rotated = "llama.rope.dimension_count";
@@ -158,10 +162,12 @@ impl Llama {
         let mut loader = Loader { unread: gguf.tensor_names().map(str::to_owned).collect(), gguf };
         let embedding = loader.tensor("token_embd.weight", &[vocab, width])?;
         let own_head = loader.unread.contains("output.weight");
-        let head = if own_head { loader.tensor("output.weight", &[vocab, width])? } else { embedding.clone() };
+        let head =
+            if own_head { loader.tensor("output.weight", &[vocab, width])? } else { embedding.clone() };
         let norm = loader.vector("output_norm.weight", width)?;
         let divisors = loader.rope_divisors(config.head_dim / 2)?;
-        let blocks = (0..config.layers).map(|index| loader.block(&config, index)).collect::<Result<_, _>>()?;
+        let blocks =
+            (0..config.layers).map(|index| loader.block(&config, index)).collect::<Result<_, _>>()?;
         if let Some(name) = loader.unread.into_iter().next() {
             return Err(ModelError::UnknownTensor { name });
         }
@@ -180,7 +186,8 @@ impl Llama {
     fn forward(&self, caches: &mut [Cache], inputs: &[&[u32]]) -> Result<Vec<f32>, ModelError> {
         let tokens = inputs.concat();
         let rotations = self.rotations(caches, inputs);
-        let ids = Tensor::from_vec(tokens, inputs.iter().map(|input| input.len()).sum::<usize>(), &Device::Cpu)?;
+        let ids =
+            Tensor::from_vec(tokens, inputs.iter().map(|input| input.len()).sum::<usize>(), &Device::Cpu)?;
         let mut stream: Vec<f32> = self.embedding.index_select(&ids, 0)?.flatten_all()?.to_vec1()?;
         for (index, block) in self.blocks.iter().enumerate() {
             let normed = self.rms_norm(&stream, &block.attention_norm);
@@ -197,7 +204,8 @@ impl Llama {
 
     /// Cosine and sine of every rotated pair, per new token.
     fn rotations(&self, caches: &[Cache], inputs: &[&[u32]]) -> Vec<(f32, f32)> {
-        let positions = caches.iter().zip(inputs).flat_map(|(cache, input)| cache.len..cache.len + input.len());
+        let positions =
+            caches.iter().zip(inputs).flat_map(|(cache, input)| cache.len..cache.len + input.len());
         let rotation = |angle: f64| (angle.cos() as f32, angle.sin() as f32);
         positions.flat_map(|at| self.frequencies.iter().map(move |f| rotation(at as f64 * f))).collect()
     }
@@ -230,7 +238,9 @@ impl Llama {
             (qkv_left, output_left) = (rest, output_rest);
             rows.push((&mut cache.blocks[block], qkv, output));
         }
-        rows.into_par_iter().with_min_len(8).for_each(|(cache, qkv, output)| self.attend_row(cache, qkv, output));
+        rows.into_par_iter()
+            .with_min_len(8)
+            .for_each(|(cache, qkv, output)| self.attend_row(cache, qkv, output));
         output
     }
 
@@ -243,28 +253,8 @@ impl Llama {
             let (queries, kv) = token.split_at(query_width);
             cache.keys.extend_from_slice(&kv[..kv_width]);
             cache.values.extend_from_slice(&kv[kv_width..]);
-            self.attend_token(cache, queries, &mut scores, output);
-        }
-    }
-
-    /// Attention of one token over everything its row holds.
-    fn attend_token(&self, cache: &KeyValues, queries: &[f32], scores: &mut Vec<f32>, output: &mut [f32]) {
-        let Config { heads, kv_heads, head_dim, .. } = self.config;
-        let kv_width = self.config.kv_width();
-        let scale = (head_dim as f32).sqrt().recip();
-        let heads = queries.chunks_exact(head_dim).zip(output.chunks_exact_mut(head_dim)).zip((0..kv_heads).flat_map(
-            |kv_head| std::iter::repeat_n(kv_head * head_dim, heads / kv_heads),
-        ));
-        for ((query, output), at) in heads {
-            scores.clear();
-            scores.extend(cache.keys.chunks_exact(kv_width).map(|key| dot(query, &key[at..at + head_dim]) * scale));
-            normalise(scores);
-            output.fill(0.0);
-            for (&weight, value) in scores.iter().zip(cache.values.chunks_exact(kv_width)) {
-                for (sum, value) in output.iter_mut().zip(&value[at..at + head_dim]) {
-                    *sum += weight * value;
-                }
-            }
+            scores.resize(self.config.heads * cache.keys.len() / kv_width, 0.0);
+            Arch::new().dispatch(|| attend_token(&self.config, cache, queries, &mut scores, output));
         }
     }
 
@@ -409,7 +399,8 @@ impl Loader<'_> {
     fn block(&mut self, config: &Config, index: usize) -> Result<Block, ModelError> {
         let Config { width, feed_forward, .. } = *config;
         let (query_width, kv_width) = (config.query_width(), config.kv_width());
-        let mut matrix = |part: &str, out, input| self.tensor(&format!("blk.{index}.{part}.weight"), &[out, input]);
+        let mut matrix =
+            |part: &str, out, input| self.tensor(&format!("blk.{index}.{part}.weight"), &[out, input]);
         let queries = matrix("attn_q", query_width, width)?;
         let keys = matrix("attn_k", kv_width, width)?;
         let values = matrix("attn_v", kv_width, width)?;
@@ -436,15 +427,14 @@ fn frequencies(config: &Config, divisors: &[f32]) -> Vec<f64> {
 
 /// Rows of `x` times the transpose of `weight` (output × input).
 ///
-/// A single row goes in twice: the matrix library takes another path for vectors, with other rounding, and a row's
-/// logits should not depend on its company.
+/// The matrix library takes other paths, with other rounding, for a single row and for results of up to 256 numbers. A
+/// row's logits should not depend on its company, so rows of zeros fill up to the common path.
 fn product(mut x: Vec<f32>, weight: &Tensor) -> Result<Vec<f32>, ModelError> {
     let (outputs, inputs) = weight.dims2()?;
     let rows = x.len() / inputs;
-    if rows == 1 {
-        x.extend_from_within(..);
-    }
-    let x = Tensor::from_vec(x, (rows.max(2), inputs), &Device::Cpu)?;
+    let padded = rows.max(256 / outputs + 1).max(2);
+    x.resize(padded * inputs, 0.0);
+    let x = Tensor::from_vec(x, (padded, inputs), &Device::Cpu)?;
     let mut y: Vec<f32> = x.matmul(&weight.t()?)?.flatten_all()?.to_vec1()?;
     y.truncate(rows * outputs);
     Ok(y)
@@ -452,11 +442,15 @@ fn product(mut x: Vec<f32>, weight: &Tensor) -> Result<Vec<f32>, ModelError> {
 
 /// SwiGLU: `silu(gate) * up`, where every token holds its gates, then its ups.
 fn gate(gate_up: &[f32], width: usize) -> Vec<f32> {
-    let mut gated = Vec::with_capacity(gate_up.len() / 2);
-    for token in gate_up.chunks_exact(2 * width) {
-        let (gates, ups) = token.split_at(width);
-        gated.extend(gates.iter().zip(ups).map(|(g, u)| g / (1.0 + exp(-g)) * u));
-    }
+    let mut gated = vec![0.0; gate_up.len() / 2];
+    Arch::new().dispatch(|| {
+        for (token, gated) in gate_up.chunks_exact(2 * width).zip(gated.chunks_exact_mut(width)) {
+            let (gates, ups) = token.split_at(width);
+            for ((out, g), up) in gated.iter_mut().zip(gates).zip(ups) {
+                *out = g / (1.0 + exp(-g)) * up;
+            }
+        }
+    });
     gated
 }
 
@@ -464,23 +458,266 @@ fn add(stream: &mut [f32], change: &[f32]) {
     stream.iter_mut().zip(change).for_each(|(x, change)| *x += change);
 }
 
+/// Attention of one token over everything its row holds. `scores` has room for one number per head and key.
+#[inline(always)]
+fn attend_token(config: &Config, cache: &KeyValues, queries: &[f32], scores: &mut [f32], output: &mut [f32]) {
+    let (width, kv_width) = (config.head_dim, config.kv_width());
+    let group = config.heads / config.kv_heads;
+    let length = cache.keys.len() / kv_width;
+    let scale = (width as f32).sqrt().recip();
+    output.fill(0.0);
+    // The heads of a group read the same keys and values.
+    let groups = queries.chunks_exact(group * width).zip(output.chunks_exact_mut(group * width));
+    for (kv_head, (queries, output)) in groups.enumerate() {
+        let scores = &mut scores[kv_head * group * length..(kv_head + 1) * group * length];
+        let part = kv_head * width..(kv_head + 1) * width;
+        for (at, key) in cache.keys.chunks_exact(kv_width).enumerate() {
+            for (head, query) in queries.chunks_exact(width).enumerate() {
+                scores[head * length + at] = dot(query, &key[part.clone()]) * scale;
+            }
+        }
+        scores.chunks_exact_mut(length).for_each(normalise);
+        for (at, value) in cache.values.chunks_exact(kv_width).enumerate() {
+            for (head, output) in output.chunks_exact_mut(width).enumerate() {
+                add_scaled(output, &value[part.clone()], scores[head * length + at]);
+            }
+        }
+    }
+}
+
 /// Softmax in place.
+#[inline(always)]
 fn normalise(scores: &mut [f32]) {
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    scores.iter_mut().for_each(|score| *score = exp(*score - max));
-    let norm = scores.iter().sum::<f32>().recip();
-    scores.iter_mut().for_each(|score| *score *= norm);
+    let mut sum = 0.0;
+    for score in scores.iter_mut() {
+        *score = exp(*score - max);
+    }
+    for score in scores.iter() {
+        sum += score;
+    }
+    let norm = sum.recip();
+    for score in scores.iter_mut() {
+        *score *= norm;
+    }
+}
+
+#[inline(always)]
+fn add_scaled(sums: &mut [f32], values: &[f32], weight: f32) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += weight * value;
+    }
 }
 
 /// Inner product, in eight sums that run side by side.
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 8];
     let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
+    let (a_rest, b_rest) = (a_chunks.remainder(), b_chunks.remainder());
     for (a, b) in a_chunks.zip(b_chunks) {
         for lane in 0..8 {
             sums[lane] += a[lane] * b[lane];
         }
     }
-    sums.iter().sum::<f32>() + rest
+    let mut sum = (sums[0] + sums[4]) + (sums[2] + sums[6]) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        sum += a * b;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Llama, dot};
+    use crate::ModelError;
+    use crate::generate::CausalModel;
+    use crate::gguf::{Gguf, fixture};
+    use std::fs;
+
+    fn tiny(name: &str) -> Llama {
+        let path = fixture::file(name, &fixture::metadata(), &fixture::shapes());
+        let model = Llama::open(&path).expect("the fixture is a model");
+        fs::remove_file(path).expect("the temporary file is there");
+        model
+    }
+
+    /// Token ids that look random.
+    fn row(length: usize, seed: usize) -> Vec<u32> {
+        (0..length).map(|i| ((i * i * 31 + seed * 17 + 5) % 260) as u32).collect()
+    }
+
+    #[test]
+    fn logits_agree_with_the_formulas() {
+        let model = tiny("formulas");
+        let tokens = row(9, 1);
+        let logits = model.logits_all(&tokens).expect("logits");
+        let expected = reference::logits(model.config(), &tokens);
+        assert_eq!(logits.len(), expected.len());
+        for (found, expected) in logits.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-4, "{found} against {expected}");
+        }
+    }
+
+    #[test]
+    fn a_row_gets_the_same_bits_in_any_company() {
+        let model = tiny("company");
+        let rows: Vec<Vec<u32>> = (0..40).map(|i| row(1 + i % 13, i)).collect();
+        let inputs: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        let mut session = model.session();
+        let together = session.feed(&inputs).expect("logits").to_vec();
+        for (tokens, together) in rows.iter().zip(together.chunks_exact(model.vocab_size())) {
+            let mut alone = model.session();
+            let (start, last) = tokens.split_at(tokens.len() - 1);
+            if !start.is_empty() {
+                alone.feed(&[start]).expect("logits");
+            }
+            assert!(alone.feed(&[last]).expect("logits") == together, "{} tokens", tokens.len());
+        }
+    }
+
+    #[test]
+    fn dropped_rows_leave_the_others_alone() {
+        let model = tiny("dropped");
+        let rows = [row(4, 1), row(6, 2), row(3, 3)];
+        let mut session = model.session();
+        session.feed(&[&rows[0], &rows[1], &rows[2]]).expect("logits");
+        session.retain(&[false, true, false]);
+        let found = session.feed(&[&[9], &rows[0]]).expect("logits").to_vec();
+        let mut longer = rows[1].clone();
+        longer.push(9);
+        let expected = model.session().feed(&[&longer, &rows[0]]).expect("logits").to_vec();
+        assert!(found == expected);
+    }
+
+    #[test]
+    fn wrong_inputs_are_refused() {
+        let model = tiny("inputs");
+        let mut session = model.session();
+        assert!(matches!(session.feed(&[&[]]), Err(ModelError::Rows { live: 0, .. })));
+        assert!(matches!(session.feed(&[&[260], &[261]]), Err(ModelError::Token { token: 261, vocab: 261 })));
+        assert!(matches!(
+            session.feed(&[&[1; 33]]),
+            Err(ModelError::RowTooLong { tokens: 33, context: 32, .. })
+        ));
+        session.feed(&[&[1; 32]]).expect("a full row");
+        assert!(matches!(session.feed(&[]), Err(ModelError::Rows { live: 1, .. })));
+        assert!(matches!(session.feed(&[&[1]]), Err(ModelError::RowTooLong { tokens: 33, .. })));
+    }
+
+    #[test]
+    fn dot_takes_any_length() {
+        let numbers: Vec<f32> = (0..21).map(|i| i as f32).collect();
+        for length in 0..21 {
+            let expected: f32 = numbers[..length].iter().map(|x| x * x).sum();
+            assert_eq!(dot(&numbers[..length], &numbers[..length]), expected);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs TAGGANT_GGUF, the path of SmolLM2-135M-Instruct"]
+    fn a_real_model_knows_a_capital() {
+        let path = std::env::var("TAGGANT_GGUF").expect("TAGGANT_GGUF");
+        let mut gguf = Gguf::open(path.as_ref()).expect("the model's file");
+        let tokenizer = crate::tokenizer::Tokenizer::from_gguf(&gguf).expect("its tokenizer");
+        let model = Llama::from_gguf(&mut gguf).expect("its weights");
+        let tokens = tokenizer.encode("The capital of France is").expect("tokens");
+        let logits = model.logits_all(&tokens).expect("logits");
+        let last = &logits[logits.len() - model.vocab_size()..];
+        let best = crate::generate::argmax(last) as u32;
+        assert_eq!(tokenizer.decode(&[best]).expect("text"), " Paris");
+    }
+
+    /// The model's formulas in `f64`, every position from scratch, straight from the fixture's weights.
+    mod reference {
+        use super::{Config, fixture};
+
+        type Vector = Vec<f64>;
+
+        pub(super) fn logits(config: &Config, tokens: &[u32]) -> Vector {
+            let mut stream: Vec<Vector> = tokens.iter().map(|&token| embedding(config, token)).collect();
+            for layer in 0..config.layers {
+                let part = |part: &str| format!("blk.{layer}.{part}.weight");
+                let normed: Vec<Vector> = stream.iter().map(|x| norm(x, &part("attn_norm"))).collect();
+                for (at, x) in stream.iter_mut().enumerate() {
+                    add(x, &times(&part("attn_output"), &attention(config, &part, &normed[..=at])));
+                    let normed = norm(x, &part("ffn_norm"));
+                    let up = times(&part("ffn_up"), &normed);
+                    let gate = times(&part("ffn_gate"), &normed);
+                    let gated: Vector =
+                        gate.iter().zip(up).map(|(g, up)| g / (1.0 + (-g).exp()) * up).collect();
+                    add(x, &times(&part("ffn_down"), &gated));
+                }
+            }
+            let output = |x: &Vector| times("token_embd.weight", &norm(x, "output_norm.weight"));
+            stream.iter().flat_map(output).collect()
+        }
+
+        /// What the last position reads from all of them.
+        fn attention(config: &Config, part: &dyn Fn(&str) -> String, normed: &[Vector]) -> Vector {
+            let (width, group) = (config.head_dim, config.heads / config.kv_heads);
+            let last = normed.len() - 1;
+            let head = |x: &Vector, index: usize| x[index * width..(index + 1) * width].to_vec();
+            let query = times(&part("attn_q"), &normed[last]);
+            let mut output = Vector::new();
+            for index in 0..config.heads {
+                let query = turn(config, head(&query, index), last);
+                let score = |at: usize| {
+                    let key = turn(config, head(&times(&part("attn_k"), &normed[at]), index / group), at);
+                    (inner(&query, &key) / (width as f64).sqrt()).exp()
+                };
+                let scores: Vector = (0..normed.len()).map(score).collect();
+                let mut sum = vec![0.0; width];
+                for (at, score) in scores.iter().enumerate() {
+                    let value = head(&times(&part("attn_v"), &normed[at]), index / group);
+                    add(&mut sum, &value.iter().map(|v| v * score / scores.iter().sum::<f64>()).collect());
+                }
+                output.extend(sum);
+            }
+            output
+        }
+
+        /// Rotates neighbouring pairs, as a product of complex numbers.
+        fn turn(config: &Config, x: Vector, position: usize) -> Vector {
+            let angle = |pair: usize| {
+                position as f64 / config.rope_base.powf(2.0 * pair as f64 / config.head_dim as f64)
+            };
+            let turn = |(pair, x): (usize, &[f64])| {
+                let (sin, cos) = angle(pair).sin_cos();
+                [x[0] * cos - x[1] * sin, x[0] * sin + x[1] * cos]
+            };
+            x.chunks_exact(2).enumerate().flat_map(turn).collect()
+        }
+
+        fn embedding(config: &Config, token: u32) -> Vector {
+            weights("token_embd.weight", config.vocab * config.width)
+                .chunks_exact(config.width)
+                .nth(token as usize)
+                .expect("a row per token")
+                .to_vec()
+        }
+
+        fn norm(x: &Vector, name: &str) -> Vector {
+            let root = (inner(x, x) / x.len() as f64 + 1e-5).sqrt();
+            x.iter().zip(weights(name, x.len())).map(|(x, w)| x / root * w).collect()
+        }
+
+        fn times(name: &str, x: &Vector) -> Vector {
+            let (_, shape) =
+                fixture::shapes().into_iter().find(|(found, _)| found == name).expect("a tensor");
+            weights(name, shape.iter().product()).chunks_exact(x.len()).map(|row| inner(row, x)).collect()
+        }
+
+        fn weights(name: &str, length: usize) -> Vector {
+            fixture::weights(name, length).into_iter().map(f64::from).collect()
+        }
+
+        fn inner(a: &[f64], b: &[f64]) -> f64 {
+            a.iter().zip(b).map(|(a, b)| a * b).sum()
+        }
+
+        fn add(sum: &mut Vector, x: &Vector) {
+            sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+        }
+    }
 }
