@@ -10,6 +10,7 @@
 //! over the bundle's raw material and compares. A verdict is a value; a negative one is never an error.
 
 pub mod bundle;
+pub mod decoys;
 pub mod figure;
 pub mod material;
 pub mod plan;
@@ -96,8 +97,10 @@ pub enum CaseError {
         epoch: String,
     },
     /// A coefficient source that saw text marked under the scored key.
-    #[error("test {test}: its source {source_name} lists the scored key {key}: coefficients made from text marked under \
-             a key are no evidence about that key")]
+    #[error(
+        "test {test}: its source {source_name} lists the scored key {key}: coefficients made from text marked under \
+             a key are no evidence about that key"
+    )]
     DependentSource {
         /// The test.
         test: String,
@@ -143,7 +146,8 @@ pub enum CaseError {
 /// # Errors
 /// Material or a key is missing, does not fit the plan, or a source breaks independence. A negative verdict is none.
 pub fn analyse(plan: &SealedPlan, material: &[Material], keys: &[SchemeKey]) -> Result<Analysis, CaseError> {
-    let findings = plan.tests().iter().map(|test| found(plan, test, material, keys)).collect::<Result<_, _>>()?;
+    let findings =
+        plan.tests().iter().map(|test| found(plan, test, material, keys)).collect::<Result<_, _>>()?;
     let mut analysis = Analysis { findings };
     judge(plan, &mut analysis.findings);
     Ok(analysis)
@@ -158,9 +162,7 @@ fn found(
 ) -> Result<Finding, CaseError> {
     plan.check_sources(test)?;
     let scheme = scheme(plan, test, keys)?;
-    let mine = material.iter().find(|material| material.suspect == test.suspect && material.access() == test.access);
-    let mine = mine.ok_or_else(|| CaseError::NoMaterial(test.name.clone()))?;
-    let (summary, skipped) = mine.test(plan, test, &scheme)?;
+    let (summary, skipped) = material_of(test, material)?.test(plan, test, &scheme)?;
     let verdict_ln_p = match test.access {
         Access::Reading => (-summary.ln_e_max).min(0.0),
         Access::Distributions | Access::Text => summary.ln_p,
@@ -177,6 +179,13 @@ fn found(
         power: None,
         verdict: Verdict::Inconclusive,
     })
+}
+
+/// What the test's suspect gave in its access.
+fn material_of<'m>(test: &PlannedTest, material: &'m [Material]) -> Result<&'m Material, CaseError> {
+    let mine =
+        material.iter().find(|material| material.suspect == test.suspect && material.access() == test.access);
+    mine.ok_or_else(|| CaseError::NoMaterial(test.name.clone()))
 }
 
 fn scheme(plan: &SealedPlan, test: &PlannedTest, keys: &[SchemeKey]) -> Result<Scheme, CaseError> {
@@ -202,14 +211,15 @@ fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
         findings[*at].adjusted_ln_p = adjusted;
     }
     let ln_alpha = ln(plan.alpha());
-    let spoilt = spoilt(findings);
+    let spoilt: Vec<Access> = standing_out(findings).iter().map(|finding| finding.access).collect();
     let controls: Vec<(Access, f64)> = findings
         .iter()
         .filter(|finding| finding.role == Role::Student)
         .map(|finding| (finding.access, finding.verdict_ln_p))
         .collect();
     for finding in findings {
-        let control = controls.iter().find(|(access, _)| *access == finding.access && finding.role != Role::Student);
+        let control =
+            controls.iter().find(|(access, _)| *access == finding.access && finding.role != Role::Student);
         finding.power = control.map(|(_, ln_p)| power(*ln_p, ln_alpha));
         finding.verdict = if finding.adjusted_ln_p <= ln_alpha {
             if spoilt.contains(&finding.access) { Verdict::Inconclusive } else { Verdict::EvidenceFound }
@@ -221,19 +231,67 @@ fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     }
 }
 
-/// The accesses in which an innocent or a wrong key has p ≤ 0.01/m, m of them.
-fn spoilt(findings: &[Finding]) -> Vec<Access> {
+/// The negative controls with p ≤ 0.01/m, m of them in their access: no finding of that access stands beside one.
+fn standing_out(findings: &[Finding]) -> Vec<&Finding> {
+    let of =
+        |access: Access| findings.iter().filter(move |f| f.access == access && f.role.is_negative_control());
     let near = |access: Access| {
-        let controls = findings.iter().filter(|f| f.access == access && f.role.is_negative_control());
-        let p: Vec<f64> = controls.map(|finding| finding.verdict_ln_p).collect();
-        let least = ln(0.01 / crate::stat::math::to_f64(p.len().max(1) as u64));
-        p.iter().any(|ln_p| *ln_p <= least)
+        let least = ln(0.01 / crate::stat::math::to_f64((of(access).count() as u64).max(1)));
+        of(access).filter(move |finding| finding.verdict_ln_p <= least)
     };
-    [Access::Text, Access::Distributions, Access::Reading].into_iter().filter(|access| near(*access)).collect()
+    [Access::Text, Access::Distributions, Access::Reading].into_iter().flat_map(near).collect()
 }
 
 /// The chance that a normal statistic with the positive control's z passes ln α. Planning arithmetic, not evidence.
 fn power(control_ln_p: f64, ln_alpha: f64) -> f64 {
     let distance = normal_z(ln_alpha) - normal_z(control_ln_p);
     crate::stat::math::exp(normal_ln_sf(distance))
+}
+
+#[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn primary(change: impl FnOnce(&mut fixture::Draft)) -> Verdict {
+        let mut draft = fixture::draft();
+        change(&mut draft);
+        draft.sealed().analysis.primary()
+    }
+
+    #[test]
+    fn a_student_of_marked_answers_is_found_and_nobody_else() {
+        let findings = fixture::fixture().analysis.findings;
+        for finding in findings {
+            let wanted =
+                if finding.role == Role::Student { Verdict::EvidenceFound } else { Verdict::NoEvidence };
+            assert_eq!(finding.verdict, wanted, "{}", finding.test);
+        }
+    }
+
+    #[test]
+    fn whatever_control_stands_out_nothing_is_found() {
+        for control in ["control", "innocent-1", "innocent-2"] {
+            let verdict = primary(|draft| draft.copy_text("student", control));
+            assert_eq!(verdict, Verdict::Inconclusive, "{control}");
+        }
+        let marked = |draft: &mut fixture::Draft| {
+            let epoch = draft.plan.tests[0].epoch.clone();
+            draft
+                .plan
+                .tests
+                .iter_mut()
+                .filter(|test| test.role == Role::WrongKey)
+                .for_each(|test| test.epoch = epoch.clone());
+        };
+        assert_eq!(primary(marked), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn silence_without_a_positive_control_is_inconclusive() {
+        let verdict = primary(|draft| draft.plan.tests.retain(|test| test.role == Role::Control));
+        assert_eq!(verdict, Verdict::Inconclusive);
+    }
 }

@@ -166,7 +166,9 @@ pub fn check(path: &Path) -> Result<Vec<Check>, FileError> {
 pub fn check_bytes(bytes: &[u8]) -> Vec<Check> {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
-        Err(error) => return vec![Check::failed("bundle", format!("the file is not JSON any more: {error}"))],
+        Err(error) => {
+            return vec![Check::failed(part_at(bytes, &error), format!("not JSON any more: {error}"))];
+        }
     };
     let mut checks = check_digests(&value, bytes);
     match serde_json::from_value::<Bundle>(value.clone()) {
@@ -174,6 +176,24 @@ pub fn check_bytes(bytes: &[u8]) -> Vec<Check> {
         Err(error) => checks.push(Check::failed("bundle", format!("not a {FORMAT} bundle: {error}"))),
     }
     checks
+}
+
+/// The part of the bundle in which a reader of JSON stopped. Canonical JSON is one line, its parts sorted by name.
+fn part_at(bytes: &[u8], error: &serde_json::Error) -> &'static str {
+    const PARTS: [&str; 11] = [
+        "analysis", "created", "digest", "digests", "format", "genesis", "material", "openings", "plan",
+        "program", "seal",
+    ];
+    let read = &bytes[..bytes.len().min(error.column())];
+    let (mut last, mut from) = ("bundle", 0);
+    for part in PARTS {
+        let name = format!("\"{part}\":");
+        let Some(at) = read[from..].windows(name.len()).position(|window| window == name.as_bytes()) else {
+            break;
+        };
+        (last, from) = (part, from + at);
+    }
+    last
 }
 
 fn check_digests(value: &Value, bytes: &[u8]) -> Vec<Check> {
@@ -185,8 +205,10 @@ fn check_digests(value: &Value, bytes: &[u8]) -> Vec<Check> {
         "the file is not the canonical JSON that was written: a byte outside the values was changed",
     )];
     let found = digests(value).unwrap_or_default();
-    let stated: BTreeMap<String, Commitment> =
-        value.get("digests").and_then(|stated| serde_json::from_value(stated.clone()).ok()).unwrap_or_default();
+    let stated: BTreeMap<String, Commitment> = value
+        .get("digests")
+        .and_then(|stated| serde_json::from_value(stated.clone()).ok())
+        .unwrap_or_default();
     for (object, digest) in &found {
         let ok = stated.get(object) == Some(digest);
         checks.push(Check::new(object, ok, "SHA-256 agrees", "SHA-256 differs: this object was changed"));
@@ -200,13 +222,23 @@ fn check_digests(value: &Value, bytes: &[u8]) -> Vec<Check> {
     }
     let whole = sha256(&header).ok().map(|digest| Value::String(digest.to_string()));
     let ok = whole.is_some() && value.get("digest") == whole.as_ref();
-    checks.push(Check::new("digest", ok, "covers all of the bundle", "differs: the bundle or its digest was changed"));
+    checks.push(Check::new(
+        "digest",
+        ok,
+        "covers all of the bundle",
+        "differs: the bundle or its digest was changed",
+    ));
     checks
 }
 
 fn check_content(bundle: &Bundle, value: &Value, checks: &mut Vec<Check>) {
     let plan = &bundle.plan;
-    checks.push(Check::new("bundle", bundle.format == FORMAT, "format is read by this version", "another format"));
+    checks.push(Check::new(
+        "bundle",
+        bundle.format == FORMAT,
+        "format is read by this version",
+        "another format",
+    ));
     let sealed = SealedPlan::reopen(plan.clone(), bundle.seal.time.clone(), bundle.seal.sha256);
     let genesis = serde_json::to_string(&bundle.genesis).map_err(|error| error.to_string());
     let genesis = genesis.and_then(|json| Genesis::from_json(&json).map_err(|error| error.to_string()));
@@ -215,9 +247,19 @@ fn check_content(bundle: &Bundle, value: &Value, checks: &mut Vec<Check>) {
         Err(error) => Check::failed("genesis", error.clone()),
     });
     let same_root = plan.genesis_root == bundle.genesis.root && plan.key_id == bundle.genesis.key_id;
-    checks.push(Check::new("genesis", same_root, "is the one the plan names", "is not the one the plan names"));
+    checks.push(Check::new(
+        "genesis",
+        same_root,
+        "is the one the plan names",
+        "is not the one the plan names",
+    ));
     let same_vocabulary = plan.tokenizer_sha256 == bundle.genesis.tokenizer_sha256;
-    checks.push(Check::new("genesis", same_vocabulary, "names the plan's tokenizer", "names another tokenizer"));
+    checks.push(Check::new(
+        "genesis",
+        same_vocabulary,
+        "names the plan's tokenizer",
+        "names another tokenizer",
+    ));
     let keys = opened(bundle, checks);
     match sealed {
         Err(error) => checks.push(Check::failed("plan", error.to_string())),
@@ -258,7 +300,9 @@ fn check_analysis(
     }
     let analysis = match analyse(plan, &bundle.material, keys) {
         Ok(analysis) => analysis,
-        Err(error) => return checks.push(Check::failed("analysis", format!("cannot be recomputed: {error}"))),
+        Err(error) => {
+            return checks.push(Check::failed("analysis", format!("cannot be recomputed: {error}")));
+        }
     };
     let Ok(again) = serde_json::to_value(&analysis) else {
         return checks.push(Check::failed("analysis", "cannot be written as JSON"));
@@ -274,7 +318,8 @@ fn check_analysis(
 fn difference(stored: &Value, again: &Value, at: &str) -> Option<String> {
     match (stored, again) {
         (Value::Object(a), Value::Object(b)) if a.len() == b.len() => a.iter().find_map(|(key, value)| {
-            b.get(key).map_or(Some(format!("{at}/{key}")), |other| difference(value, other, &format!("{at}/{key}")))
+            b.get(key)
+                .map_or(Some(format!("{at}/{key}")), |other| difference(value, other, &format!("{at}/{key}")))
         }),
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             (0..a.len()).find_map(|i| difference(&a[i], &b[i], &format!("{at}/{i}")))
@@ -305,4 +350,163 @@ fn digests(bundle: &Value) -> Result<BTreeMap<String, Commitment>, serde_json::E
 
 fn sha256(value: &impl Serialize) -> Result<Commitment, serde_json::Error> {
     Ok(Commitment(Sha256::digest(canonical(value)?).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::fixture;
+    use crate::case::material::Content;
+    use crate::case::plan::MarkedUnder;
+    use crate::key::Secret;
+
+    /// What somebody with a text editor and this program can do: change the content, then make every digest fit again.
+    fn redigested(bundle: &Bundle) -> Vec<u8> {
+        let mut bundle = Bundle { digests: BTreeMap::new(), digest: None, ..bundle.clone() };
+        bundle.digests = digests(&serde_json::to_value(&bundle).unwrap()).unwrap();
+        bundle.digest = Some(sha256(&bundle).unwrap());
+        canonical(&bundle).unwrap()
+    }
+
+    fn failures(bytes: &[u8]) -> Vec<Check> {
+        check_bytes(bytes).into_iter().filter(|check| check.status == Status::Failed).collect()
+    }
+
+    fn fail_at(bytes: &[u8], object: &str) {
+        let failed = failures(bytes);
+        assert!(failed.iter().any(|check| check.object == object), "{object} did not fail, but: {failed:?}");
+    }
+
+    #[test]
+    fn an_untouched_bundle_verifies() {
+        let bytes = canonical(&fixture::fixture().bundle()).unwrap();
+        let checks = check_bytes(&bytes);
+        assert!(checks.iter().all(|check| check.status == Status::Verified), "{checks:#?}");
+        for object in ["analysis", "bundle", "digest", "genesis", "material/0", "openings/0", "plan", "seal"]
+        {
+            assert!(checks.iter().any(|check| check.object == object), "{object} was not looked at");
+        }
+    }
+
+    #[test]
+    fn real_numbers_survive_the_file() {
+        let mut state = 1_u64;
+        for _ in 0..200_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = f64::from_bits(state);
+            if number.is_finite() {
+                let bytes = canonical(&number).unwrap();
+                let again = canonical(&serde_json::from_slice::<Value>(&bytes).unwrap()).unwrap();
+                assert_eq!(again, bytes, "{number:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_changed_byte_fails_and_names_an_object() {
+        let mut draft = fixture::draft();
+        draft.plan.tests.retain(|test| test.access == crate::case::plan::Access::Text);
+        let bytes = canonical(&draft.sealed().bundle()).unwrap();
+        for step in 0..200 {
+            let at = step * (bytes.len() - 1) / 199;
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (step % 7);
+            let failed = failures(&changed);
+            assert!(failed.iter().any(|check| !check.object.is_empty()), "byte {at} was changed unnoticed");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_json_any_more_names_the_part() {
+        let bytes = canonical(&fixture::fixture().bundle()).unwrap();
+        for (inside, part) in
+            [("\"findings\":", "analysis"), ("\"response\":", "material"), ("\"hypothesis\":", "plan")]
+        {
+            let at = bytes.windows(inside.len()).position(|window| window == inside.as_bytes()).unwrap();
+            let mut changed = bytes.clone();
+            changed[at + inside.len() - 1] = b';';
+            assert_eq!(failures(&changed)[0].object, part);
+        }
+    }
+
+    #[test]
+    fn an_invented_key_fails_however_well_the_rest_fits() {
+        let mut bundle = fixture::fixture().bundle();
+        let label = bundle.plan.spec.label();
+        let invented = Secret::from_bytes([5; 32]).epoch_key(&bundle.openings[0].epoch).scheme_key(&label);
+        bundle.openings[0].key = Commitment(*invented.hazmat_bytes());
+        let plan =
+            SealedPlan::reopen(bundle.plan.clone(), bundle.seal.time.clone(), bundle.seal.sha256).unwrap();
+        let mut keys = vec![invented];
+        keys.extend(bundle.openings[1].verify(&bundle.genesis.root).unwrap());
+        bundle.analysis = analyse(&plan, &bundle.material, &keys).unwrap();
+        fail_at(&redigested(&bundle), "openings/0");
+    }
+
+    #[test]
+    fn edited_answers_fail_with_every_digest_made_to_fit() {
+        let mut bundle = fixture::fixture().bundle();
+        let Content::Text(answers) = &mut bundle.material[0].content else {
+            panic!("the first material is text")
+        };
+        answers[3].response[10] ^= 1;
+        fail_at(&redigested(&bundle), "analysis");
+    }
+
+    #[test]
+    fn an_edited_number_or_verdict_fails_with_every_digest_made_to_fit() {
+        let mut bundle = fixture::fixture().bundle();
+        bundle.analysis.findings[3].verdict = crate::case::Verdict::EvidenceFound;
+        fail_at(&redigested(&bundle), "analysis");
+        let mut bundle = fixture::fixture().bundle();
+        bundle.analysis.findings[0].summary.ln_p *= 1.001;
+        fail_at(&redigested(&bundle), "analysis");
+    }
+
+    #[test]
+    fn a_plan_changed_after_the_seal_fails() {
+        let mut bundle = fixture::fixture().bundle();
+        bundle.plan.alpha = 0.01;
+        fail_at(&redigested(&bundle), "plan");
+    }
+
+    #[test]
+    fn a_missing_plan_field_is_an_error_and_no_default() {
+        let value = serde_json::to_value(fixture::fixture().bundle()).unwrap();
+        let fields: Vec<String> = value["plan"].as_object().unwrap().keys().cloned().collect();
+        assert!(fields.len() > 20);
+        for field in fields {
+            let mut value = value.clone();
+            value["plan"].as_object_mut().unwrap().remove(&field);
+            let failed = failures(&canonical(&value).unwrap());
+            assert!(
+                failed.iter().any(|check| check.what.contains(&format!("`{field}`"))),
+                "{field}: {failed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_source_marked_under_the_scored_key_is_refused() {
+        let draft = fixture::draft();
+        let (mut plan, keys) = (draft.plan.clone(), draft.keys());
+        plan.sources[0].keys =
+            vec![MarkedUnder { key_id: plan.key_id.clone(), epoch: plan.tests[0].epoch.clone() }];
+        let sealed = plan.seal("2026-11-23T10:00:00Z").unwrap();
+        let refused = analyse(&sealed, &draft.material, &keys);
+        assert!(matches!(refused, Err(crate::case::CaseError::DependentSource { .. })), "{refused:?}");
+
+        let mut bundle = fixture::fixture().bundle();
+        bundle.plan = sealed.plan().clone();
+        bundle.seal.sha256 = sealed.sha256();
+        fail_at(&redigested(&bundle), "analysis");
+    }
+
+    #[test]
+    fn a_bundle_cut_short_fails() {
+        let bytes = canonical(&fixture::fixture().bundle()).unwrap();
+        for length in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+            assert!(!failures(&bytes[..length]).is_empty());
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::plan::{Access, PlannedTest, SealedPlan, Statistic, prompts_sha256};
 use crate::key::Commitment;
 use crate::law::Step;
 use crate::scheme::Scheme;
-use crate::score::{self, Exchange, Prediction, Provenance, Reading, ScoreError, Skipped};
+use crate::score::{self, Evidence, Exchange, Prediction, Provenance, Reading, Skipped};
 use crate::stat::verdict::Summary;
 use crate::token::TokenId;
 
@@ -194,33 +194,50 @@ impl Material {
         test: &PlannedTest,
         scheme: &Scheme,
     ) -> Result<(Summary, Skipped), CaseError> {
+        if let Content::Reading(reading) = &self.content {
+            return reading.evaluate(test, scheme);
+        }
+        let evidence = self.evidence(plan, test)?;
+        let draws =
+            evidence.open(scheme).map_err(|error| CaseError::Score { test: test.name.clone(), error })?;
+        let summary =
+            Summary::of(draws).map_err(|error| CaseError::Test { test: test.name.clone(), error })?;
+        Ok((summary, evidence.skipped))
+    }
+
+    /// The coefficients of a key-independent test, before any key was touched: what every key is then scored on.
+    ///
+    /// # Errors
+    /// Material that does not fit the plan; readings, whose coefficients have no meaning without their key's text.
+    pub(super) fn evidence(&self, plan: &SealedPlan, test: &PlannedTest) -> Result<Evidence, CaseError> {
         let fault = |error| CaseError::Material { test: test.name.clone(), error };
         let provenance = plan.plan().pool.provenance;
-        match &self.content {
+        let width = plan.spec().width();
+        let evidence = match &self.content {
             Content::Text(answers) => {
                 check_pool(plan, answers).map_err(fault)?;
                 let statistic = test.statistic.text().ok_or_else(|| fault(MaterialError::Statistic))?;
-                let exchanges: Vec<Exchange> = answers.iter().map(|answer| answer.exchange(provenance)).collect();
-                evaluate(test, score::count(scheme.spec().width(), &exchanges, statistic), scheme)
+                let exchanges: Vec<Exchange> =
+                    answers.iter().map(|answer| answer.exchange(provenance)).collect();
+                score::count(width, &exchanges, statistic)
             }
             Content::Distributions(rows) => {
                 check_pool(plan, &rows.answers).map_err(fault)?;
                 let q = rows.q.rows().map_err(fault)?;
                 let b = rows.b.as_ref().map(Table::rows).transpose().map_err(fault)?;
                 let predictions = rows.predictions(&q, provenance).map_err(fault)?;
-                let width = scheme.spec().width();
-                let evidence = match (test.statistic, b) {
+                match (test.statistic, b) {
                     (Statistic::GreenMass, _) => score::mass(width, &predictions),
                     (Statistic::Residual, Some(b)) => {
                         let b: Vec<&[f32]> = b.iter().map(Vec::as_slice).collect();
                         score::residual(width, &predictions, &b)
                     }
                     _ => return Err(fault(MaterialError::Statistic)),
-                };
-                evaluate(test, evidence, scheme)
+                }
             }
-            Content::Reading(reading) => reading.evaluate(test, scheme),
-        }
+            Content::Reading(_) => return Err(fault(MaterialError::Statistic)),
+        };
+        evidence.map_err(|error| CaseError::Score { test: test.name.clone(), error })
     }
 }
 
@@ -250,13 +267,7 @@ impl Distributions {
             let source = self.answers.get(*answer as usize).ok_or(MaterialError::Context(at))?;
             let before = *before as usize;
             let context = source.response.get(..before).ok_or(MaterialError::Context(at))?;
-            Ok(Prediction {
-                prompt: &source.prompt,
-                context,
-                provenance,
-                q: q.as_slice(),
-                cluster: *answer,
-            })
+            Ok(Prediction { prompt: &source.prompt, context, provenance, q: q.as_slice(), cluster: *answer })
         };
         q.iter().zip(&self.contexts).enumerate().map(row).collect()
     }
@@ -292,18 +303,6 @@ impl ReadingMaterial {
         let summary = summary.map_err(|error| CaseError::Test { test: test.name.clone(), error })?;
         Ok((summary, skipped))
     }
-}
-
-fn evaluate(
-    test: &PlannedTest,
-    evidence: Result<score::Evidence, ScoreError>,
-    scheme: &Scheme,
-) -> Result<(Summary, Skipped), CaseError> {
-    let score = |error| CaseError::Score { test: test.name.clone(), error };
-    let evidence = evidence.map_err(score)?;
-    let draws = evidence.open(scheme).map_err(score)?;
-    let summary = Summary::of(draws).map_err(|error| CaseError::Test { test: test.name.clone(), error })?;
-    Ok((summary, evidence.skipped))
 }
 
 fn check_pool(plan: &SealedPlan, answers: &[Answer]) -> Result<(), MaterialError> {

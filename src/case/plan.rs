@@ -74,9 +74,9 @@ impl Role {
         matches!(self, Self::Control | Self::Student | Self::Suspect)
     }
 
-    /// Whether a rejection would throw doubt on every finding.
+    /// Whether a rejection would throw doubt on every finding: nothing marked under the scored key can be behind it.
     pub fn is_negative_control(self) -> bool {
-        matches!(self, Self::Innocent | Self::WrongKey)
+        matches!(self, Self::Control | Self::Innocent | Self::WrongKey)
     }
 }
 
@@ -269,7 +269,10 @@ impl Plan {
                 | (Access::Reading, Statistic::ReadingMass)
         );
         if !fits {
-            return Err(PlanError::Field(format!("tests, {}: the statistic does not fit the access", test.name)));
+            return Err(PlanError::Field(format!(
+                "tests, {}: the statistic does not fit the access",
+                test.name
+            )));
         }
         let known = |name: &String| self.sources.iter().any(|source| source.name == *name);
         match test.sources.iter().find(|name| !known(name)) {
@@ -370,15 +373,22 @@ pub(super) fn canonical(value: &impl Serialize) -> Result<Vec<u8>, serde_json::E
     serde_json_canonicalizer::to_vec(value)
 }
 
-/// SHA-256 over the source of everything that turns answers into numbers.
+/// SHA-256 over the source of everything that turns answers into numbers and verdicts.
 pub fn statistic_sha256() -> Commitment {
     const SOURCES: &[&str] = &[
+        include_str!("../case.rs"),
+        include_str!("material.rs"),
+        include_str!("../key/prf.rs"),
         include_str!("../law.rs"),
+        include_str!("../scheme.rs"),
+        include_str!("../scheme/green.rs"),
+        include_str!("../scheme/gumbel.rs"),
         include_str!("../score.rs"),
         include_str!("../score/reading.rs"),
         include_str!("../score/rows.rs"),
         include_str!("../stat.rs"),
         include_str!("../stat/chernoff.rs"),
+        include_str!("../stat/convolution.rs"),
         include_str!("../stat/cumulant.rs"),
         include_str!("../stat/eprocess.rs"),
         include_str!("../stat/estimate.rs"),
@@ -388,7 +398,9 @@ pub fn statistic_sha256() -> Commitment {
         include_str!("../stat/multiple.rs"),
         include_str!("../stat/rate.rs"),
         include_str!("../stat/tail.rs"),
+        include_str!("../stat/tilting.rs"),
         include_str!("../stat/verdict.rs"),
+        include_str!("../token.rs"),
     ];
     let mut hash = Sha256::new();
     for source in SOURCES {

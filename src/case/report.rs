@@ -1,1 +1,589 @@
-//! placeholder
+//! The report: one self-contained HTML page, its first sheet for somebody who decides, the rest for somebody who checks.
+//!
+//! It states what a [`Bundle`] holds and adds no number of its own but two that no verdict uses: what of p survives 2⁶⁴
+//! hidden tries, and where decoy keys lie. All registered tests appear, the failures too; controls, checks and
+//! explorations stand under headings of their own. Answers are text from outside: everything is escaped, and a content
+//! policy forbids scripts besides.
+
+mod detail;
+mod method;
+mod number;
+mod why;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::bundle::Bundle;
+use super::decoys::Decoys;
+use super::plan::{Access, Plan, Planned, PlannedTest, Role, SealedPlan, statistic_sha256};
+use super::{Analysis, Finding, Verdict, analyse, standing_out};
+use crate::key::SchemeKey;
+use crate::law::Law;
+use crate::score::Provenance;
+use crate::stat::math::ln;
+use crate::token::TokenId;
+use number::{count, log10_e, probability, rate, stated_log10_p};
+
+/// What a report is made from.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The page's title.
+    pub title: &'a str,
+    /// The evidence.
+    pub bundle: &'a Bundle,
+    /// The bundle's file name, for the line that says how to re-run it.
+    pub bundle_file: &'a str,
+    /// The decoy checks that were made.
+    pub decoys: &'a [Decoys],
+    /// Token ids to text.
+    pub decode: &'a dyn Fn(&[TokenId]) -> String,
+    /// Remarks of whoever made the report, shown as such: explorations, never evidence.
+    pub notes: &'a [String],
+}
+
+impl fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input")
+            .field("title", &self.title)
+            .field("bundle_file", &self.bundle_file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The report as HTML, without anything from outside the page.
+///
+/// A bundle that was read back from its file has no e-process paths: its analysis is then run again to draw them.
+pub fn render(input: &Input<'_>) -> String {
+    let view = View::of(input);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                title { (input.title) }
+                style { (PreEscaped(include_str!("report/style.css"))) }
+            }
+            body { main {
+                (first_page(&view))
+                (detail::figures(&view))
+                (method::section(&view))
+                (detail::validity(&view))
+                (detail::controls(&view))
+                (why::section(&view))
+                (detail::plan(&view))
+                (detail::hashes(&view))
+                (explorations(&view))
+                (method::glossary())
+            } }
+        }
+    };
+    page.into_string()
+}
+
+/// A bundle with what the sections need of it.
+struct View<'a> {
+    input: &'a Input<'a>,
+    plan: &'a Plan,
+    analysis: Cow<'a, Analysis>,
+    keys: Vec<SchemeKey>,
+    sealed: Option<SealedPlan>,
+}
+
+impl<'a> View<'a> {
+    fn of(input: &'a Input<'a>) -> Self {
+        let bundle = input.bundle;
+        let verified =
+            bundle.openings.iter().filter_map(|opening| opening.verify(&bundle.genesis.root).ok().flatten());
+        let keys: Vec<SchemeKey> = verified.collect();
+        let sealed =
+            SealedPlan::reopen(bundle.plan.clone(), bundle.seal.time.clone(), bundle.seal.sha256).ok();
+        let read_back = bundle.analysis.findings.iter().all(|finding| finding.summary.path.is_empty());
+        let again = sealed
+            .as_ref()
+            .filter(|_| read_back)
+            .and_then(|plan| analyse(plan, &bundle.material, &keys).ok());
+        let analysis = again.map_or(Cow::Borrowed(&bundle.analysis), Cow::Owned);
+        Self { input, plan: &bundle.plan, analysis, keys, sealed }
+    }
+
+    fn findings(&self) -> &[Finding] {
+        &self.analysis.findings
+    }
+
+    fn registered(&self) -> Vec<&Finding> {
+        self.findings().iter().filter(|finding| finding.role.is_registered()).collect()
+    }
+
+    /// What was tested only to see that nothing comes of it.
+    fn controls(&self) -> Vec<&Finding> {
+        self.findings().iter().filter(|finding| !finding.role.is_registered()).collect()
+    }
+
+    fn planned(&self, finding: &Finding) -> Option<&PlannedTest> {
+        self.plan.tests.iter().find(|test| test.name == finding.test)
+    }
+
+    fn law(&self) -> Law {
+        self.plan.spec.law()
+    }
+
+    fn rate_name(&self) -> &'static str {
+        if matches!(self.law(), Law::Bernoulli(_)) { "Green rate" } else { "Mean draw" }
+    }
+
+    fn rate_words(&self) -> &'static str {
+        match self.law() {
+            Law::Bernoulli(_) => "the weighted share of draws on the key's side",
+            _ => "the weighted mean of the draws",
+        }
+    }
+
+    /// The registered tests whose corrected p is at most α, whatever became of their verdict.
+    fn rejecting(&self) -> Vec<&Finding> {
+        let ln_alpha = ln(self.plan.alpha);
+        self.registered().into_iter().filter(|finding| finding.adjusted_ln_p <= ln_alpha).collect()
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::EvidenceFound => "evidence found",
+        Verdict::Inconclusive => "inconclusive",
+        Verdict::NoEvidence => "no evidence",
+    }
+}
+
+fn verdict_class(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::EvidenceFound => "verdict found",
+        Verdict::Inconclusive => "verdict unclear",
+        Verdict::NoEvidence => "verdict none",
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Control => "clean control",
+        Role::Innocent => "innocent",
+        Role::Student => "positive control",
+        Role::Suspect => "suspect",
+        Role::WrongKey => "wrong key",
+    }
+}
+
+fn access(access: Access) -> &'static str {
+    match access {
+        Access::Distributions => "distributions",
+        Access::Reading => "reading",
+        Access::Text => "text",
+    }
+}
+
+fn first_page(view: &View<'_>) -> Markup {
+    let bundle = view.input.bundle;
+    html! {
+        header {
+            p.kind { "Taggant · evidence report" }
+            h1 { (view.input.title) }
+            p.meta {
+                "Plan " (view.plan.number) " sealed " (bundle.seal.time) " · bundle " code { (view.input.bundle_file) }
+                " made " (bundle.created) " by " (bundle.program)
+            }
+        }
+        section.finding {
+            h2 { "The finding" }
+            @if let Some(primary) = view.findings().first() { (headline(view, primary)) }
+            h3 { "Registered tests, all of them" }
+            (results(view, &view.registered()))
+            p.small {
+                (view.rate_name()) ": " (view.rate_words()) "; chance gives " (rate(view.law().mean(), view.law()))
+                ". log₁₀ p: −6 is one in a million; below −38.5 (2" sup { "−128" } ") no more is stated. log₁₀ e: what a stake of 1 has become by "
+                "betting against chance. Level α = " (probability(ln(view.plan.alpha))) " for all registered tests together. "
+                "Positive control: trained by us on marked answers; clean control: trained by us on unmarked ones."
+            }
+            div.columns {
+                (claimed(view))
+                (not_claimed())
+            }
+            (weaknesses(view))
+        }
+    }
+}
+
+fn headline(view: &View<'_>, primary: &Finding) -> Markup {
+    let epoch = view.planned(primary).map(|test| test.epoch.to_string()).unwrap_or_default();
+    html! {
+        p.question {
+            "Was “" (primary.suspect) "” exposed to answers that were served with the mark of key "
+            code { (view.plan.key_id) } " in epoch " code { (epoch) } "?"
+        }
+        div class=(verdict_class(primary.verdict)) {
+            p.word { "Verdict: " (verdict(primary.verdict)) }
+            p { (in_plain_words(view, primary)) }
+        }
+    }
+}
+
+fn in_plain_words(view: &View<'_>, primary: &Finding) -> Markup {
+    let summary = &primary.summary;
+    let suspect = &primary.suspect;
+    html! {
+        @match primary.verdict {
+            Verdict::EvidenceFound => {
+                "“" (suspect) "” was exposed to marked answers, by a route this test does not identify. "
+                "The secret key decided " (count(summary.draws)) " draws that its " (material_words(primary.access))
+                " bear on; " (view.rate_words()) " is " (rate(summary.estimate, view.law())) ", where chance gives "
+                (rate(summary.expected, view.law()))
+                ". Had the suspect nothing to do with the key, agreement this strong would have a probability of at most "
+                (probability(primary.adjusted_ln_p)) ", counted over all registered tests."
+            }
+            Verdict::NoEvidence => {
+                "The test shows no sign that “" (suspect) "” was exposed to marked answers. It would have found the effect that the "
+                "plan names with a probability of " (number::percent(primary.power.unwrap_or(0.0), 0))
+                ". A weaker exposure, or one that left no trace, is not excluded."
+            }
+            Verdict::Inconclusive => {
+                "The test decides nothing about “" (suspect) "”. "
+                @if primary.adjusted_ln_p <= ln(view.plan.alpha) {
+                    "Its numbers would be evidence, but a control that cannot have seen a marked answer stands out under the same "
+                    "key as well: the key, the material or the procedure is not what it should be."
+                } @else {
+                    "Agreement with the key is within what chance gives, and the test was not shown to be strong enough for its "
+                    "silence to mean anything."
+                }
+            }
+        }
+        @if matches!(primary.role, Role::Student) {
+            " This suspect is a positive control: we trained it ourselves on marked answers, and nobody is accused."
+        }
+    }
+}
+
+fn material_words(access: Access) -> &'static str {
+    match access {
+        Access::Distributions => "next-token probabilities",
+        Access::Reading => "predictions while reading",
+        Access::Text => "answers",
+    }
+}
+
+/// One row a finding.
+fn results(view: &View<'_>, findings: &[&Finding]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th { "Suspect" } th { "Role" } th { "Access" } th.n { "Distinct draws" } th.n { (view.rate_name()) }
+                th.n { "95\u{a0}% interval" } th.n { "log₁₀\u{a0}p" } th.n { "log₁₀\u{a0}e" } th { "Verdict" }
+            } }
+            tbody { @for finding in findings {
+                tr {
+                    th scope="row" { (finding.suspect) }
+                    td { (role(finding.role)) }
+                    td { (access(finding.access)) }
+                    td.n { (count(finding.summary.draws)) }
+                    td.n { (rate(finding.summary.estimate, view.law())) }
+                    td.n { (number::interval(finding.summary.interval, view.law())) }
+                    td.n { (stated_log10_p(finding.verdict_ln_p)) }
+                    td.n { (log10_e(best_ln_e(finding))) }
+                    td { span class=(verdict_class(finding.verdict)) { (verdict(finding.verdict)) } }
+                }
+            } }
+        } }
+    }
+}
+
+/// The e-value a reader sees: the last one; for a reading, whose verdict is its e-process, the largest.
+fn best_ln_e(finding: &Finding) -> f64 {
+    match finding.access {
+        Access::Reading => finding.summary.ln_e_max,
+        Access::Distributions | Access::Text => finding.summary.ln_e,
+    }
+}
+
+fn claimed(view: &View<'_>) -> Markup {
+    let found = view.findings().first().is_some_and(|primary| primary.verdict == Verdict::EvidenceFound);
+    html! {
+        div {
+            h3 { @if found { "What is claimed" } @else { "What would be claimed, and is not" } }
+            p {
+                strong { "Exposure (claim P3)." }
+                " That the suspect was exposed to marked answers, by a route this test does not identify: training on the answers, on "
+                "copies that others made of them, or on another model that learned from them. A suspect with search or other tools "
+                "may also have read them while it answered."
+            }
+        }
+    }
+}
+
+fn not_claimed() -> Markup {
+    html! {
+        div {
+            h3 { "What is not claimed" }
+            ul {
+                li { strong { "Route (claim P4)." } " Not that it learned from answers served to particular accounts." }
+                li { strong { "Republication." } " Not that nobody published or passed on the answers in between." }
+                li { strong { "Intent." } " Nothing about what anybody knew or wanted, or whether a rule was broken." }
+                li {
+                    strong { "Guilt." } " p is not the probability of innocence. Mistakes in operation (mixed files, another model "
+                    "behind the address, a leaked key) are a larger risk than p, which does not measure them."
+                }
+            }
+        }
+    }
+}
+
+/// What a hostile reader would say, said first.
+fn weaknesses(view: &View<'_>) -> Markup {
+    html! {
+        div.weak {
+            h3 { "What weakens this" }
+            ul {
+                (about_controls(view))
+                (about_prompts(view))
+                (about_keys(view))
+                li {
+                    strong { "Earlier plans cannot be excluded." } " This calls itself plan " (view.plan.number)
+                    ", and no witnessed log shows whether others were tried and dropped."
+                }
+                li {
+                    strong { "The key is burned." } " This bundle opens it, so anyone can forge its mark from now on: what was acquired "
+                    "from a suspect after the opening proves nothing under this key."
+                }
+                li {
+                    strong { "No independent time stamp." } " The time of the seal is that of the sealing machine's own clock."
+                }
+                (about_numbers(view))
+            }
+        }
+    }
+}
+
+fn about_controls(view: &View<'_>) -> Markup {
+    let near = standing_out(view.findings());
+    let tested = |access| {
+        let innocent = |finding: &&Finding| finding.role == Role::Innocent && finding.access == access;
+        view.findings().iter().any(|finding| innocent(&finding))
+    };
+    let untested: Vec<&str> = [Access::Text, Access::Distributions, Access::Reading]
+        .into_iter()
+        .filter(|at| view.registered().iter().any(|finding| finding.access == *at) && !tested(*at))
+        .map(access)
+        .collect();
+    html! {
+        @if !near.is_empty() {
+            li.alarm {
+                strong { "A control stands out." } " "
+                (near.iter().map(|finding| finding.test.as_str()).collect::<Vec<_>>().join("; "))
+                ": this cannot have seen a marked answer and still agrees with the key. No finding of the same access counts."
+            }
+        }
+        @if !untested.is_empty() {
+            li {
+                strong { "No innocent under the same key" } " was tested for " (untested.join(", "))
+                ": an unlucky key, which would convict every model alike, is not excluded there."
+            }
+        }
+    }
+}
+
+fn about_prompts(view: &View<'_>) -> Markup {
+    html! {
+        @if let Planned::Absent { reason, .. } = &view.plan.pool.beacon {
+            li.alarm {
+                strong { "EXPLORATORY for outsiders." } " No public beacon drew the prompts after the plan was sealed (the plan says: “"
+                (reason) "”). Whoever holds the key could have tried prompts in private and kept those that suit: take the numbers "
+                "as they stand only if you trust the party that ran the test."
+            }
+        }
+        @match view.plan.pool.provenance {
+            Provenance::Fresh => {}
+            Provenance::Unknown => li {
+                strong { "Prompts of unknown origin." } " Nobody attests that they do not derive from marked text."
+            }
+            Provenance::Marked => li.alarm {
+                strong { "Prompts derived from marked text." } " Their exchanges were dropped."
+            }
+        }
+    }
+}
+
+/// Whether the keys could have been picked to fit, and what is left of p if they were.
+fn about_keys(view: &View<'_>) -> Markup {
+    let unbound = |finding: &&&Finding| view.planned(finding).is_some_and(|test| !test.epoch.names_beacon());
+    let any = view.registered().iter().any(|finding| unbound(&finding));
+    let rejecting = view.rejecting();
+    let rejecting: Vec<&&Finding> = rejecting.iter().filter(unbound).collect();
+    html! {
+        @if any {
+            li.alarm {
+                strong { "The key is not bound to a beacon." } " Its epoch names no public random number, so it could have been "
+                "picked, before service, to fit text that a rival had already published."
+                @if !rejecting.is_empty() {
+                    " If 2" sup { "64" } " keys had been tried in secret, this would be left of p: "
+                    @for (at, finding) in rejecting.iter().enumerate() {
+                        @if at > 0 { "; " }
+                        @let left = number::after_hidden_tries(finding.adjusted_ln_p);
+                        (finding.test) " " (probability(left))
+                        @if left <= ln(view.plan.alpha) { " (still at most α)" } @else { " (more than α)" }
+                    }
+                    "."
+                }
+            }
+        }
+    }
+}
+
+fn about_numbers(view: &View<'_>) -> Markup {
+    let registered = view.registered();
+    let few = registered.iter().filter(|finding| (1..30).contains(&finding.summary.path.len()));
+    let few: Vec<&str> = few.map(|finding| finding.test.as_str()).collect();
+    html! {
+        @if view.rejecting().iter().any(|finding| finding.adjusted_ln_p < number::LN_LIMIT) {
+            li {
+                strong { "No p below 2" sup { "−128" } " is stated." } " That is the limit of the assumption that HMAC-SHA256 is a pseudo-random "
+                "function; the arithmetic goes further."
+            }
+        }
+        @if !few.is_empty() {
+            li { strong { "Few answers" } " (" (few.join("; ")) "): with fewer than 30, a 95\u{a0}% interval is too narrow." }
+        }
+        @if view.plan.statistic_sha256 != statistic_sha256() {
+            li { strong { "Another version of the statistics" } " than the plan names wrote this report." }
+        }
+        @if view.keys.len() != view.input.bundle.openings.len() || view.sealed.is_none() {
+            li.alarm {
+                strong { "This bundle does not verify." } " A key or the plan is not the one that was committed to. Run "
+                code { "taggant case check " (view.input.bundle_file) } "."
+            }
+        }
+    }
+}
+
+fn explorations(view: &View<'_>) -> Markup {
+    html! {
+        section {
+            h2 { "Explorations and remarks: not evidence" }
+            @if view.input.notes.is_empty() {
+                p { "None." }
+            } @else {
+                p { "What follows was not registered, or says how this was made. No verdict uses it." }
+                ul { @for note in view.input.notes { li { (note) } } }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::decoys::decoys;
+    use crate::case::fixture::{self, Fixture};
+
+    fn page(bundle: &Bundle, decoys: &[Decoys]) -> String {
+        render(&Input {
+            title: "Student & control",
+            bundle,
+            bundle_file: "bundle.json",
+            decoys,
+            decode: &fixture::decode,
+            notes: &["Made by a <b>test</b>.".to_owned()],
+        })
+    }
+
+    fn fixture_page() -> String {
+        let Fixture { plan, material, .. } = fixture::fixture();
+        let checked = decoys(&plan, &material, &plan.tests()[0], 400).unwrap();
+        page(&fixture::fixture().bundle(), &[checked])
+    }
+
+    /// Where a claim is made about the page, its markup and line ends do not matter.
+    fn words(page: &str) -> String {
+        let body = page.split("<body>").nth(1).unwrap();
+        let text: String =
+            body.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text).collect();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_registered_test_and_control_is_on_the_page() {
+        let page = words(&fixture_page());
+        for finding in fixture::fixture().analysis.findings {
+            assert!(
+                page.contains(&finding.test) && page.contains(verdict(finding.verdict)),
+                "{}",
+                finding.test
+            );
+        }
+        for said in [
+            "Verdict: evidence found",
+            "by a route this test does not identify",
+            "Not that it learned from answers served to particular accounts",
+            "EXPLORATORY for outsiders.",
+            "The key is not bound to a beacon.",
+            "student, reading 7.9 × 10−4 (more than α)",
+            "Earlier plans cannot be excluded.",
+            "The key is burned.",
+            "No independent time stamp.",
+            "No innocent under the same key was tested for distributions, reading",
+            "The real key ranks 1 of 401",
+            "taggant case check bundle.json",
+        ] {
+            assert!(page.contains(said), "{said:?} is missing from: {page}");
+        }
+    }
+
+    #[test]
+    fn every_plan_field_is_on_the_page() {
+        let (page, bundle) = (fixture_page(), fixture::fixture().bundle());
+        for field in serde_json::to_value(&bundle.plan).unwrap().as_object().unwrap().keys() {
+            assert!(page.contains(&format!("<dt><code>{field}</code></dt>")), "{field}");
+        }
+        assert!(page.contains("this case runs offline"));
+    }
+
+    #[test]
+    fn nothing_comes_from_outside_and_nothing_runs() {
+        let page = fixture_page();
+        assert!(
+            page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"),
+            "the fixture's hostile token is not shown"
+        );
+        assert!(page.contains("⟨202E⟩"), "the fixture's override of direction is not shown");
+        for forbidden in ["<script", "<b>test", "src=", "href=", "url(", "@import", "\u{202e}"] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+        assert_eq!(page.matches("http").count(), page.matches("http://www.w3.org/2000/svg").count() + 1);
+    }
+
+    #[test]
+    fn a_control_that_stands_out_is_said_first() {
+        let mut draft = fixture::draft();
+        draft.copy_text("student", "innocent-1");
+        let page = words(&page(&draft.sealed().bundle(), &[]));
+        for said in [
+            "Verdict: inconclusive",
+            "A control stands out. innocent-1, text",
+            "What would be claimed, and is not",
+        ] {
+            assert!(page.contains(said), "{said:?} is missing from: {page}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_from_its_file_gives_the_same_page() {
+        let bundle = fixture::fixture().bundle();
+        let again: Bundle = serde_json::from_value(serde_json::to_value(&bundle).unwrap()).unwrap();
+        assert_eq!(page(&again, &[]), page(&bundle, &[]));
+    }
+
+    #[test]
+    fn a_bundle_that_does_not_verify_says_so() {
+        let mut bundle = fixture::fixture().bundle();
+        bundle.openings[0].key.0[0] ^= 1;
+        assert!(words(&page(&bundle, &[])).contains("This bundle does not verify."));
+    }
+}

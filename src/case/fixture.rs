@@ -1,0 +1,286 @@
+//! A small case for tests: a language of random tokens, a student tilted to green ones, a clean control, innocents.
+//!
+//! Everything follows from one ChaCha seed, so its numbers are the same in every run.
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use sha2::{Digest, Sha256};
+
+use super::bundle::{Bundle, Parts};
+use super::material::{Answer, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table};
+use super::plan::{
+    Access, FORMAT, Plan, Planned, PlannedTest, Pool, Role, SealedPlan, Source, Statistic, prompts_sha256,
+    statistic_sha256,
+};
+use super::{Analysis, analyse};
+use crate::key::{Commitment, Epoch, Genesis, Opening, SchemeKey, Secret};
+use crate::scheme::{Scheme, Spec};
+use crate::score::Provenance;
+use crate::token::TokenId;
+
+const VOCABULARY: u32 = 240;
+const PROMPTS: u32 = 40;
+const ANSWER: u32 = 90;
+
+pub(super) struct Fixture {
+    pub(super) plan: SealedPlan,
+    pub(super) genesis: Genesis,
+    pub(super) openings: Vec<Opening>,
+    pub(super) material: Vec<Material>,
+    pub(super) analysis: Analysis,
+}
+
+/// The case, analysed.
+pub(super) fn fixture() -> Fixture {
+    draft().sealed()
+}
+
+/// What a case has before it is sealed: tests change it here.
+pub(super) struct Draft {
+    pub(super) plan: Plan,
+    pub(super) genesis: Genesis,
+    pub(super) openings: Vec<Opening>,
+    pub(super) material: Vec<Material>,
+}
+
+impl Draft {
+    pub(super) fn keys(&self) -> Vec<SchemeKey> {
+        self.openings.iter().filter_map(|opening| opening.verify(&self.genesis.root).unwrap()).collect()
+    }
+
+    pub(super) fn sealed(self) -> Fixture {
+        let keys = self.keys();
+        let Self { plan, genesis, openings, material } = self;
+        let plan = plan.seal("2026-11-23T10:00:00Z").unwrap();
+        let analysis = analyse(&plan, &material, &keys).unwrap();
+        Fixture { plan, genesis, openings, material, analysis }
+    }
+
+    /// Gives a suspect the text of another.
+    pub(super) fn copy_text(&mut self, from: &str, to: &str) {
+        let text = |material: &&mut Material, name: &str| {
+            material.suspect == name && material.access() == Access::Text
+        };
+        let content = self.material.iter_mut().find(|material| text(material, from)).unwrap().content.clone();
+        self.material.iter_mut().find(|material| text(material, to)).unwrap().content = content;
+    }
+}
+
+impl Fixture {
+    pub(super) fn bundle(self) -> Bundle {
+        let Self { plan, genesis, openings, material, analysis } = self;
+        let created = "2026-11-23T11:00:00Z".to_owned();
+        Bundle::new(Parts { plan, genesis, openings, material, analysis, created }).unwrap()
+    }
+}
+
+/// The spelling of a token: mostly harmless, sometimes as hostile as text from outside can be.
+pub(super) fn word(token: TokenId) -> String {
+    match token {
+        3 => "\n".to_owned(),
+        7 => " <script>alert(1)</script>".to_owned(),
+        11 | 71 | 131 | 191 => " &amp;\u{202e}".to_owned(),
+        _ => {
+            let syllable = |n: u32| ["ka", "lo", "mi", "ren", "su", "ta", "vo", "x"][(n % 8) as usize];
+            let (first, last) = (syllable(token), syllable(token / 8));
+            format!("{}{first}{last}", if token.is_multiple_of(5) { "" } else { " " })
+        }
+    }
+}
+
+pub(super) fn decode(tokens: &[TokenId]) -> String {
+    tokens.iter().copied().map(word).collect()
+}
+
+pub(super) fn draft() -> Draft {
+    let spec: Spec = "green/1/w1/b2/t1".parse().unwrap();
+    let (served, unused): (Epoch, Epoch) = ("2026-q4".parse().unwrap(), "2026-q4-unused".parse().unwrap());
+    let secret = Secret::from_bytes([42; 32]);
+    let label = spec.label();
+    let epochs = [(served.clone(), vec![label.clone()]), (unused.clone(), vec![label.clone()])];
+    let genesis = Genesis::new(&secret, [9; 32], &epochs);
+    let openings = [&served, &unused].map(|epoch| genesis.open(&secret, epoch, Some(&label)).unwrap()).into();
+
+    let mark = spec.open(&secret.epoch_key(&served));
+    let mut world = World(ChaCha20Rng::from_seed([1; 32]));
+    let prompts: Vec<Vec<TokenId>> = (0..PROMPTS).map(|_| world.text(&[], 8, None)).collect();
+    let text = |suspect: &str, answers: &[Answer]| Material {
+        suspect: suspect.to_owned(),
+        content: Content::Text(answers.to_vec()),
+    };
+    let student = world.answers(&prompts, Some((&mark, 22)));
+    let control = world.answers(&prompts, None);
+    let material = vec![
+        text("student", &student),
+        text("control", &control),
+        text("innocent-1", &world.answers(&prompts, None)),
+        text("innocent-2", &world.answers(&prompts, None)),
+        distributions("student", &student, Some(&mark)),
+        distributions("control", &control, None),
+        world.reading("student", &mark),
+    ];
+    let plan = plan(&genesis, spec, &prompts, tests(&served, &unused));
+    Draft { plan, genesis, openings, material }
+}
+
+fn tests(served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
+    use {Access::*, Role::*};
+    let test = |name: &str, suspect: &str, role, access, epoch: &Epoch| PlannedTest {
+        name: name.to_owned(),
+        suspect: suspect.to_owned(),
+        role,
+        access,
+        statistic: match access {
+            Distributions => Statistic::Residual,
+            Reading => Statistic::ReadingMass,
+            Text => Statistic::RootCount,
+        },
+        epoch: epoch.clone(),
+        sources: vec!["teacher".to_owned()],
+    };
+    vec![
+        test("student, text", "student", Student, Text, served),
+        test("student, distributions", "student", Student, Distributions, served),
+        test("student, reading", "student", Student, Reading, served),
+        test("control, text", "control", Control, Text, served),
+        test("control, distributions", "control", Control, Distributions, served),
+        test("wrong key, text", "student", WrongKey, Text, unused),
+        test("wrong key, distributions", "student", WrongKey, Distributions, unused),
+        test("innocent-1, text", "innocent-1", Innocent, Text, served),
+        test("innocent-2, text", "innocent-2", Innocent, Text, served),
+    ]
+}
+
+fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<PlannedTest>) -> Plan {
+    Plan {
+        format: FORMAT.to_owned(),
+        number: 1,
+        hypothesis: "H0: the student is independent of the key. H1: it learned from answers marked under it."
+            .to_owned(),
+        key_id: genesis.key_id.clone(),
+        genesis_root: genesis.root,
+        spec,
+        tokenizer_sha256: genesis.tokenizer_sha256,
+        tests,
+        pool: Pool {
+            prompts: PROMPTS,
+            sha256: prompts_sha256(prompts),
+            provenance: Provenance::Fresh,
+            beacon: Planned::absent("this case runs offline"),
+            answer_tokens: ANSWER,
+        },
+        statistic_sha256: statistic_sha256(),
+        sources: vec![Source {
+            name: "teacher".to_owned(),
+            sha256: Commitment(Sha256::digest(b"teacher").into()),
+            created: Planned::absent("made in the test"),
+            keys: Vec::new(),
+        }],
+        reference: Planned::Set { value: "teacher".to_owned() },
+        matchers: Planned::absent("no canaries"),
+        exclusions: vec!["repeated draws".to_owned(), "windows shorter than the width".to_owned()],
+        lambda_grid: (0..=12).collect(),
+        order: "prompts in pool order".to_owned(),
+        alpha: 1e-6,
+        correction: "holm".to_owned(),
+        stopping: "after the last prompt".to_owned(),
+        futility: Planned::absent("one batch"),
+        refusals: "count as answers".to_owned(),
+        missing_rows: "no analysis".to_owned(),
+        effect: "that of the positive control".to_owned(),
+        power: Planned::absent("the positive control's"),
+    }
+}
+
+/// Probabilities of the next token after `window`: a fixed fall-off, and e^δ = 4 times as much for green tokens.
+fn row(window: TokenId, tilt: Option<&Scheme>) -> Vec<f32> {
+    let weight = |token: TokenId| {
+        let rank = (token * 7 + window * 31) % VOCABULARY;
+        let green = tilt.is_some_and(|scheme| is_green(scheme, window, token));
+        f64::from(if green { 4 } else { 1 }) / f64::from(rank * rank / 8 + 2)
+    };
+    let weights: Vec<f64> = (0..VOCABULARY).map(weight).collect();
+    let total: f64 = weights.iter().sum();
+    #[expect(clippy::cast_possible_truncation, reason = "a test's probabilities")]
+    weights.iter().map(|weight| (weight / total) as f32).collect()
+}
+
+fn is_green(scheme: &Scheme, window: TokenId, token: TokenId) -> bool {
+    let arm = &scheme.arms()[0];
+    arm.word(&arm.seed(&[window]), token) == 1
+}
+
+fn distributions(suspect: &str, answers: &[Answer], tilt: Option<&Scheme>) -> Material {
+    let contexts: Vec<(u32, u32)> = (0..PROMPTS).map(|answer| (answer, 40)).collect();
+    let rows = |tilt: Option<&Scheme>| {
+        let window = |&(answer, at): &(u32, u32)| answers[answer as usize].response[at as usize - 1];
+        Table::pack(VOCABULARY, contexts.iter().map(|context| row(window(context), tilt)))
+    };
+    let (q, b) = (rows(tilt), Some(rows(None)));
+    // A control that equals its reference would have no draw: it is the reference read at a slightly other point.
+    let q = if tilt.is_some() { q } else { Table::pack(VOCABULARY, shifted(answers, &contexts)) };
+    let content = Content::Distributions(Distributions { answers: answers.to_vec(), contexts, q, b });
+    Material { suspect: suspect.to_owned(), content }
+}
+
+fn shifted(answers: &[Answer], contexts: &[(u32, u32)]) -> Vec<Vec<f32>> {
+    let window = |&(answer, at): &(u32, u32)| answers[answer as usize].response[at as usize - 1];
+    contexts.iter().map(|context| row((window(context) + 1) % VOCABULARY, None)).collect()
+}
+
+struct World(ChaCha20Rng);
+
+impl World {
+    /// A number below `n`; a test's randomness may be a little uneven.
+    fn below(&mut self, n: u32) -> u32 {
+        self.0.next_u32() % n
+    }
+
+    /// `length` tokens after `before`; with a tilt (mark, percent), that share of tokens is drawn again until green.
+    fn text(&mut self, before: &[TokenId], length: u32, tilt: Option<(&Scheme, u32)>) -> Vec<TokenId> {
+        let mut last = before.last().copied().unwrap_or(0);
+        let mut text = Vec::new();
+        for _ in 0..length {
+            let stubborn = tilt.filter(|(_, percent)| self.below(100) < *percent);
+            last = loop {
+                let rank = self.below(VOCABULARY).min(self.below(VOCABULARY));
+                let token = (rank + last * 31) % VOCABULARY;
+                if stubborn.is_none_or(|(scheme, _)| is_green(scheme, last, token)) {
+                    break token;
+                }
+            };
+            text.push(last);
+        }
+        text
+    }
+
+    fn answers(&mut self, prompts: &[Vec<TokenId>], tilt: Option<(&Scheme, u32)>) -> Vec<Answer> {
+        let answer = |prompt: &Vec<TokenId>| {
+            let response = self.text(prompt, ANSWER, tilt);
+            Answer { prompt: prompt.clone(), response }
+        };
+        prompts.iter().map(answer).collect()
+    }
+
+    /// The suspect reads text that was served under the mark.
+    fn reading(&mut self, suspect: &str, mark: &Scheme) -> Material {
+        let document = |_| {
+            let prompt = self.text(&[], 6, None);
+            let response = self.text(&prompt, 30, Some((mark, 40)));
+            Answer { prompt, response }
+        };
+        let documents: Vec<Answer> = (0..20).map(document).collect();
+        let mut rows = Vec::new();
+        for (document, number) in documents.iter().zip(0..) {
+            let tokens = document.tokens();
+            for (position, window) in (1_u32..).zip(&tokens[..tokens.len() - 1]) {
+                let q = row(*window, Some(mark));
+                rows.push(ReadingRow::new(number, position, &q, |column| u32::try_from(column).unwrap()));
+            }
+        }
+        Material {
+            suspect: suspect.to_owned(),
+            content: Content::Reading(ReadingMaterial { documents, rows }),
+        }
+    }
+}

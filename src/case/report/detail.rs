@@ -1,0 +1,431 @@
+//! For somebody who checks: figures, validity, controls, the plan in full, hashes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::number::{count, log10_e, log10_p, percent, probability, real, stated_log10_p};
+use super::{View, access, results};
+use crate::case::bundle::Bundle;
+use crate::case::decoys::Decoys;
+use crate::case::figure::{self, Bar, Line, Tone, Unit};
+use crate::case::material::{Content, Material};
+use crate::case::plan::{Access, Role, Statistic};
+use crate::case::{Finding, standing_out};
+use crate::law::Law;
+use crate::stat::math::{ln, log10_from_ln, to_f64};
+use crate::stat::verdict::TailMethod;
+
+pub(super) fn figures(view: &View<'_>) -> Markup {
+    let bars: Vec<Bar> = view.findings().iter().map(bar).collect();
+    let unit = if matches!(view.law(), Law::Bernoulli(_)) { Unit::Percent } else { Unit::Plain };
+    html! {
+        section {
+            h2 { "Figures" }
+            figure {
+                (figure::rates(&bars, view.law().mean(), unit))
+                figcaption {
+                    strong { "Rates on the key's side." } " Each bar goes from the rate that chance gives to the rate found; the "
+                    "whisker is the 95 % interval, clustered by answer. Blue: registered tests; grey: negative controls."
+                }
+            }
+            @for at in [Access::Text, Access::Distributions, Access::Reading] { (e_values(view, at)) }
+        }
+    }
+}
+
+fn bar(finding: &Finding) -> Bar {
+    let (estimate, interval) = (finding.summary.estimate, finding.summary.interval);
+    Bar { label: finding.test.clone(), tone: tone(finding), estimate, interval }
+}
+
+fn tone(finding: &Finding) -> Tone {
+    if finding.role.is_registered() { Tone::Registered } else { Tone::Control }
+}
+
+fn e_values(view: &View<'_>, at: Access) -> Markup {
+    let findings = view.findings().iter().filter(|finding| finding.access == at);
+    let lines: Vec<Line> = findings.map(|finding| line(view.input.bundle, finding)).collect();
+    let read = match at {
+        Access::Distributions => "tokens of the answers at whose positions distributions were read",
+        Access::Reading => "tokens of marked answers read",
+        Access::Text => "tokens of answers read",
+    };
+    html! {
+        @if lines.iter().any(|line| line.points.len() > 1) {
+            figure {
+                (figure::e_values(&lines, log10_from_ln(ln(view.plan.alpha)), read))
+                figcaption {
+                    strong { "Evidence as it came in: " (access(at)) "." } " The e-value is what a stake of 1 has become by betting, "
+                    "at fair odds, that the suspect knows the key. Chance lets it pass 1/α with a probability of at most α, however "
+                    "long one reads. "
+                    @match at {
+                        Access::Reading => "Here it is the verdict.",
+                        _ => "Here it is shown beside the verdict, which is the exact tail p.",
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// log10 e of a finding against the tokens read, from (0, 0).
+fn line(bundle: &Bundle, finding: &Finding) -> Line {
+    let lengths = bundle
+        .material
+        .iter()
+        .find(|material| material.suspect == finding.suspect && material.access() == finding.access)
+        .map(lengths)
+        .unwrap_or_default();
+    let mut read = 0;
+    let until: Vec<u64> = lengths
+        .iter()
+        .map(|length| {
+            read += length;
+            read
+        })
+        .collect();
+    let point =
+        |(exchange, ln_e): &(u32, f64)| Some((to_f64(*until.get(*exchange as usize)?), log10_from_ln(*ln_e)));
+    let points = std::iter::once((0.0, 0.0)).chain(finding.summary.path.iter().filter_map(point)).collect();
+    Line { label: finding.test.clone(), tone: tone(finding), points }
+}
+
+fn lengths(material: &Material) -> Vec<u64> {
+    let answers = match &material.content {
+        Content::Distributions(rows) => &rows.answers,
+        Content::Reading(reading) => &reading.documents,
+        Content::Text(answers) => answers,
+    };
+    answers.iter().map(|answer| answer.response.len() as u64).collect()
+}
+
+pub(super) fn validity(view: &View<'_>) -> Markup {
+    html! {
+        section {
+            h2 { "Validity figures" }
+            p {
+                "What a statistician asks of each number. z, n_eff and the share of variance describe the sum; no verdict uses them."
+            }
+            (draws(view))
+            (tails(view))
+            (skipped(view))
+        }
+    }
+}
+
+fn draws(view: &View<'_>) -> Markup {
+    html! {
+        h3 { "The draws" }
+        div.scroll { table {
+            thead { tr {
+                th { "Test" } th { "Statistic" } th.n { "Distinct draws" } th.n { "of them green" } th.n { "S" } th.n { "z" }
+                th.n { "n_eff" } th.n { "Largest share of variance" } th.n { "Share of z kept" }
+            } }
+            tbody { @for finding in view.findings() {
+                @let summary = &finding.summary;
+                tr {
+                    th scope="row" { (finding.test) }
+                    td { (view.planned(finding).map_or("", |test| statistic(test.statistic))) }
+                    td.n { (count(summary.draws)) }
+                    td.n { (summary.green.map_or("–".to_owned(), count)) }
+                    td.n { (if summary.statistic.fract() == 0.0 { figure::grouped(summary.statistic) } else { real(summary.statistic, 2) }) }
+                    td.n { (real(summary.z, 2)) }
+                    td.n { (figure::grouped(summary.n_eff)) }
+                    td.n { (percent(summary.largest_share, 2)) }
+                    td.n { (percent(summary.share_of_z_kept, 2)) }
+                }
+            } }
+        } }
+        p.small {
+            "n_eff = (Σa²)²/Σa⁴: as many equal draws would have this variance structure. Share of z kept: what rounding the "
+            "coefficients to whole numbers left, (Σ a r)/√(Σa² Σr²)."
+        }
+    }
+}
+
+pub(super) fn statistic(statistic: Statistic) -> &'static str {
+    match statistic {
+        Statistic::Distinct => "distinct",
+        Statistic::GreenMass => "green mass",
+        Statistic::ReadingMass => "reading mass",
+        Statistic::Residual => "residual",
+        Statistic::RootCount => "root count",
+    }
+}
+
+fn tails(view: &View<'_>) -> Markup {
+    html! {
+        h3 { "The tails" }
+        div.scroll { table {
+            thead { tr {
+                th { "Test" } th { "Verdict by" } th.n { "log₁₀\u{a0}p as computed" } th.n { "Smallest that these draws could give" }
+                th.n { "Corrected (Holm), as stated" } th.n { "log₁₀\u{a0}e, last" } th.n { "log₁₀\u{a0}e, largest" } th.n { "Power" }
+            } }
+            tbody { @for finding in view.findings() {
+                @let summary = &finding.summary;
+                tr {
+                    th scope="row" { (finding.test) }
+                    td { (method(summary.method)) }
+                    td.n { (log10_p(finding.verdict_ln_p)) }
+                    td.n { (summary.ln_p_min.map_or("–".to_owned(), log10_p)) }
+                    td.n { @if finding.role.is_registered() { (stated_log10_p(finding.adjusted_ln_p)) } @else { "not counted" } }
+                    td.n { (log10_e(summary.ln_e)) }
+                    td.n { (log10_e(summary.ln_e_max)) }
+                    td.n { (finding.power.map_or("–".to_owned(), |power| percent(power, 1))) }
+                }
+            } }
+        } }
+        p.small {
+            "The exact tail is rounded outwards: never below the true value. “As computed” says what the arithmetic gives; below "
+            "log₁₀ p = −38.5 (2" sup { "−128" } ") no more than that is stated. Power: the chance that a suspect as strong as the positive control "
+            "of the same access passes α; by normal approximation, for planning."
+        }
+    }
+}
+
+pub(super) fn method(method: TailMethod) -> &'static str {
+    match method {
+        TailMethod::Binomial => "exact binomial tail",
+        TailMethod::Certain => "certain: the sum cannot be smaller, or larger",
+        TailMethod::ChernoffBound => "Chernoff's bound",
+        TailMethod::EProcess => "e-process",
+        TailMethod::ExactLattice => "exact lattice tail",
+        TailMethod::Gamma => "Gamma tail",
+    }
+}
+
+fn skipped(view: &View<'_>) -> Markup {
+    html! {
+        h3 { "Positions that gave no draw of their own, by rule" }
+        div.scroll { table {
+            thead { tr {
+                th { "Test" } th.n { "Same draw as before" } th.n { "Window in the prompt" } th.n { "Window too short" }
+                th.n { "Input may be marked" } th.n { "All" }
+            } }
+            tbody { @for finding in view.findings() {
+                @let by = finding.skipped;
+                tr {
+                    th scope="row" { (finding.test) }
+                    @for n in [by.repeated, by.prompt_window, by.short_window, by.marked_input, by.total()] {
+                        td.n { (count(n)) @if finding.access == Access::Text { (of_all(n, finding)) } }
+                    }
+                }
+            } }
+        } }
+        p.small { "Per cent of the answer positions looked at; for text, where each position shows one draw." }
+    }
+}
+
+/// The share of text positions; draws with a coefficient of 0 are too few to matter here.
+fn of_all(n: u64, finding: &Finding) -> Markup {
+    let positions = finding.summary.draws + finding.skipped.total();
+    html! { @if n > 0 { span.small { " (" (percent(to_f64(n) / to_f64(positions), 1)) ")" } } }
+}
+
+pub(super) fn controls(view: &View<'_>) -> Markup {
+    let near = standing_out(view.findings());
+    let negative = view.findings().iter().filter(|finding| finding.role.is_negative_control()).count();
+    html! {
+        section {
+            h2 { "Controls" }
+            h3 { "Negative controls: nothing may come of them" }
+            p {
+                "The wrong key marked nothing; innocents cannot have seen a marked answer, and share the language and the luck of "
+                "this key. A control with p ≤ 0.01/m, m of them in the same access, leaves nothing better than inconclusive. "
+                @if negative == 0 {
+                    strong { "There were none." }
+                } @else if near.is_empty() {
+                    "None of the " (negative) " (the clean control counts as one) came near."
+                } @else {
+                    strong { (near.len()) " of " (negative) " did: " }
+                    (near.iter().map(|finding| finding.test.as_str()).collect::<Vec<_>>().join("; ")) "."
+                }
+            }
+            @if !view.controls().is_empty() { (results(view, &view.controls())) }
+            h3 { "Positive control and power" }
+            (positive(view))
+            @for decoys in view.input.decoys { (decoy(view, decoys)) }
+        }
+    }
+}
+
+fn positive(view: &View<'_>) -> Markup {
+    let students: Vec<&Finding> =
+        view.findings().iter().filter(|finding| finding.role == Role::Student).collect();
+    html! {
+        p { "The effect that the plan names: " (view.plan.effect) ". Planned power: " (plain(&view.plan.power)) "." }
+        @if students.is_empty() {
+            p { strong { "There was no positive control" } ": what the test would have found is not known, and silence says nothing." }
+        } @else {
+            ul { @for student in students {
+                li {
+                    (student.test) ": p ≤ " (probability(student.verdict_ln_p)) " – "
+                    @if student.adjusted_ln_p <= ln(view.plan.alpha) { "the test finds what we put there." }
+                    @else { strong { "the test does not find what we put there." } }
+                }
+            } }
+        }
+    }
+}
+
+fn plain(planned: &crate::case::plan::Planned<f64>) -> String {
+    match planned {
+        crate::case::plan::Planned::Absent { reason, .. } => format!("none stated ({reason})"),
+        crate::case::plan::Planned::Set { value } => percent(*value, 0),
+    }
+}
+
+fn decoy(view: &View<'_>, decoys: &Decoys) -> Markup {
+    let real =
+        view.findings().iter().find(|finding| finding.test == decoys.test).map(|finding| finding.summary.z);
+    let [low, high] = decoys.sd_band();
+    let [_, most] = decoys.mean_band();
+    html! {
+        h3 { "Decoy keys: " (decoys.test) }
+        p {
+            "The same answers and coefficients under " (count(decoys.count())) " unrelated keys. Their z must have mean 0 ± "
+            (real_number(most)) " and standard deviation between " (real_number(low)) " and " (real_number(high)) "; they have "
+            (real_number(decoys.mean)) " and " (real_number(decoys.sd)) ": "
+            @if decoys.is_inside() { "inside." } @else { strong { "outside; the arithmetic or its assumptions are in doubt." } }
+            @if let Some(z) = real {
+                " The real key ranks " (count(decoys.rank(z))) " of " (count(decoys.count() + 1)) "; no rank among so many can be "
+                "rarer than " (probability(ln(decoys.floor()))) ". This is a check and a display, never a verdict."
+            }
+        }
+        @if let Some(z) = real {
+            figure {
+                (figure::decoys(&decoys.z, z))
+                figcaption { strong { "Decoy keys and the real key." } " z of the planned statistic; no verdict uses it." }
+            }
+        }
+    }
+}
+
+fn real_number(x: f64) -> String {
+    real(x, 3)
+}
+
+pub(super) fn plan(view: &View<'_>) -> Markup {
+    let fields = serde_json::to_value(view.plan).unwrap_or_default();
+    html! {
+        section {
+            h2 { "The sealed plan, in full" }
+            p {
+                "Everything that could change a number, fixed before the first probe. Sealed " (view.input.bundle.seal.time)
+                "; SHA-256 of its canonical JSON " (hash(&view.input.bundle.seal.sha256)) ". A field without a value says why."
+            }
+            (field(&fields))
+        }
+    }
+}
+
+/// Any JSON value as lists and tables.
+fn field(value: &Value) -> Markup {
+    html! {
+        @match value {
+            Value::Object(object) if object.contains_key("reason") && object.get("value").is_some_and(Value::is_null) => {
+                span.absent { "null" } " – " (object.get("reason").and_then(Value::as_str).unwrap_or_default())
+            }
+            Value::Object(object) if object.len() == 1 && object.contains_key("value") => {
+                @for value in object.values() { (field(value)) }
+            }
+            Value::Object(object) => dl {
+                @for (name, value) in object { dt { code { (name) } } dd { (field(value)) } }
+            },
+            Value::Array(rows) if rows.iter().any(Value::is_object) => (rows_of(rows)),
+            Value::Array(values) if values.is_empty() => span.absent { "none" },
+            Value::Array(values) => @for (at, value) in values.iter().enumerate() {
+                @if at > 0 { ", " }
+                (field(value))
+            },
+            Value::String(text) if text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit()) => (hash(text)),
+            Value::String(text) => (text),
+            other => (other),
+        }
+    }
+}
+
+fn rows_of(rows: &[Value]) -> Markup {
+    let names: Vec<&String> = rows.iter().filter_map(Value::as_object).flat_map(|row| row.keys()).collect();
+    let mut columns: Vec<&String> = Vec::new();
+    for name in names {
+        if !columns.contains(&name) {
+            columns.push(name);
+        }
+    }
+    html! {
+        div.scroll { table.fields {
+            thead { tr { @for column in &columns { th { code { (column) } } } } }
+            tbody { @for row in rows {
+                tr { @for column in &columns { td { @if let Some(value) = row.get(column.as_str()) { (field(value)) } } } }
+            } }
+        } }
+    }
+}
+
+fn hash(digits: &impl std::fmt::Display) -> Markup {
+    html! { code.hash { (digits) } }
+}
+
+pub(super) fn hashes(view: &View<'_>) -> Markup {
+    let bundle = view.input.bundle;
+    let objects: BTreeMap<&String, String> =
+        bundle.digests.iter().map(|(name, digest)| (name, digest.to_string())).collect();
+    let suspects: HashMap<String, String> = bundle
+        .material
+        .iter()
+        .enumerate()
+        .map(|(at, material)| {
+            (format!("material/{at}"), format!("{}, {}", material.suspect, access(material.access())))
+        })
+        .collect();
+    html! {
+        section {
+            h2 { "Check it yourself" }
+            p { "The bundle holds the raw answers, the opened keys and every result. This recomputes all of it, offline:" }
+            pre { "taggant case check " (view.input.bundle_file) }
+            p {
+                "It ends with 0 when everything was verified, 1 when a check failed (and names the object), 3 when something could not "
+                "be checked. What it relies on: SHA-256 and RFC 6962 for the commitments, HMAC-SHA256 and ChaCha20 for the draws, the "
+                "RFC 8785 form of JSON for the hashes."
+            }
+            dl {
+                dt { "Bundle" } dd { @match &bundle.digest { Some(digest) => (hash(digest)), None => "no digest" } }
+                dt { "Sealed plan" } dd { (hash(&bundle.seal.sha256)) }
+                dt { "Genesis root" } dd { (hash(&bundle.genesis.root)) }
+                dt { "Key id" } dd { code { (bundle.genesis.key_id) } }
+                dt { "Tokenizer" } dd { (hash(&bundle.genesis.tokenizer_sha256)) }
+                dt { "Statistics' source" } dd { (hash(&bundle.plan.statistic_sha256)) }
+                @for opening in &bundle.openings {
+                    dt { "Opened key" }
+                    dd {
+                        "epoch " code { (opening.epoch) } ", label "
+                        code { (opening.label.as_ref().map_or("(whole epoch)", |label| label.as_str())) }
+                        ", leaf " (opening.index + 1) " of " (opening.leaves)
+                    }
+                }
+                @for (name, digest) in &objects {
+                    dt { code { (name) } @if let Some(whose) = suspects.get(*name) { br; span.small { (whose) } } }
+                    dd { (hash(digest)) }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn absent_fields_show_their_reason_and_text_is_escaped() {
+        let shown =
+            field(&json!({"beacon": {"value": null, "reason": "<offline>"}, "tests": [{"a": 1}, {"b": []}]}));
+        let shown = shown.into_string();
+        assert!(shown.contains("null</span> – &lt;offline&gt;"), "{shown}");
+        assert!(shown.contains("<th><code>a</code></th><th><code>b</code></th>"), "{shown}");
+    }
+}

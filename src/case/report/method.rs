@@ -1,0 +1,186 @@
+//! How the numbers come about, in plain words and formulas; and what the words mean.
+
+use maud::{Markup, html};
+
+use super::View;
+use super::detail::{method, statistic};
+use super::number::{probability, rate};
+use crate::case::plan::{Access, Statistic};
+use crate::law::Law;
+use crate::stat::math::ln;
+use crate::stat::verdict::TailMethod;
+
+pub(super) fn section(view: &View<'_>) -> Markup {
+    html! {
+        section {
+            h2 { "Method" }
+            h3 { "What the key did" }
+            (the_mark(view))
+            h3 { "Draws" }
+            (the_draws(view))
+            h3 { "Why the null is exact" }
+            (the_null())
+            h3 { "From draws to a verdict" }
+            (the_verdict(view))
+        }
+    }
+}
+
+fn the_mark(view: &View<'_>) -> Markup {
+    let width = view.plan.spec.width();
+    html! {
+        p {
+            "Marked answers were written by scheme " code { (view.plan.spec) } ". For each " em { "window" } " of " (width)
+            @if width.tokens() == 1 { " preceding token" } @else { " preceding tokens" } ", a secret key makes a seed (HMAC-SHA256), the seed a keystream (ChaCha20), and each token of the "
+            "vocabulary owns a few bits of it. "
+            @match view.law() {
+                Law::Bernoulli(gamma) => {
+                    "A token is " em { "green" } " where they are below " (gamma.threshold()) " of 2" sup { (gamma.bits()) }
+                    ": a share of exactly " (rate(gamma.value(), view.law())) ". While the answers were served, green tokens were made "
+                    "somewhat more probable."
+                }
+                _ => {
+                    "These bits are a random number U, and the token served had won a race: the largest ln(U)/p. The draw is "
+                    "X = −ln(1 − U). Its mean is 1 by chance, and more for tokens that won."
+                }
+            }
+        }
+    }
+}
+
+fn the_draws(view: &View<'_>) -> Markup {
+    let mut used: Vec<Statistic> = Vec::new();
+    for test in &view.plan.tests {
+        if !used.contains(&test.statistic) {
+            used.push(test.statistic);
+        }
+    }
+    html! {
+        p {
+            "One (window, token) is one " em { "draw" } " X: one coin that the key tossed. Where it turns up again it is the same "
+            "coin and is not counted as another. The statistic is a sum over distinct draws with whole-number coefficients that were "
+            "fixed before the key was touched:"
+        }
+        p.formula { i { "S" } " = Σ " i { "a" } sub { "i" } " " i { "X" } sub { "i" } }
+        ul { @for used in used { li { strong { (statistic(used)) } ": " (coefficient(used)) } } }
+        p { "Not counted, and listed by rule below: repeats, windows that are too short or lie inside a prompt of unknown origin, and "
+            "exchanges whose input may itself be marked." }
+    }
+}
+
+fn coefficient(statistic: Statistic) -> &'static str {
+    match statistic {
+        Statistic::Distinct => "a = 1 for each distinct draw in the suspect's answers.",
+        Statistic::GreenMass => {
+            "a = Σ q, the probability that the suspect gives the token after the window, summed over the contexts."
+        }
+        Statistic::ReadingMass => {
+            "a = q, the probability that the suspect gives the token, fixed before the window's draws are opened; each window once."
+        }
+        Statistic::Residual => {
+            "a = Σ (q − b)/√(q + b), q the suspect's and b the reference's probability of the token after the window, summed over \
+             the window's contexts and scaled so that frequent windows do not dominate."
+        }
+        Statistic::RootCount => "a = √n for a draw that the suspect's answers show n times.",
+    }
+}
+
+fn the_null() -> Markup {
+    html! {
+        p {
+            "H0 says that the suspect has nothing to do with the key. Its answers, the prompts, the coefficients and their order are "
+            "then all fixed without the key, and what the key adds is fresh chance: every X has its stated law whatever the language, "
+            "the topic or the habits of the model, because the law is not a model of language but a property of the key. So P(S ≥ s) "
+            "has one value, and it is computed, not simulated or approximated. What would break it: prompts or coefficients that were "
+            "made from marked text, material chosen for how it scores, a key chosen for how it fits, one coin counted twice."
+        }
+    }
+}
+
+fn the_verdict(view: &View<'_>) -> Markup {
+    let mut methods: Vec<TailMethod> = Vec::new();
+    for finding in view.findings() {
+        if !methods.contains(&finding.summary.method) {
+            methods.push(finding.summary.method);
+        }
+    }
+    let reading = view.findings().iter().any(|finding| finding.access == Access::Reading);
+    html! {
+        p {
+            "p = P(S ≥ s under H0). Which tail is used follows from the type of the draws, never from which number is smaller; here: "
+            (methods.iter().map(|used| method(*used)).collect::<Vec<_>>().join(", ")) ". All of it is computed as logarithms, because such numbers "
+            "are smaller than a computer's reals."
+        }
+        p {
+            "The e-value is betting money. For each bet λ it is multiplied, answer by answer, by"
+        }
+        p.formula { "exp( λ " i { "S" } sub { "answer" } " − Σ ln E e" sup { "λaX" } " )" }
+        p {
+            "which has mean 1 under H0, and the bets of the plan's grid are averaged. It may be watched while it grows: "
+            "p = min(1, 1/max e) holds whenever one stops. "
+            @if reading {
+                "When the suspect reads marked text (access “reading”), what it read depends on the key; there, each prediction is fixed "
+                "before its draws are opened, each window is used once, and the e-value alone is the verdict."
+            }
+        }
+        p {
+            strong { "Evidence found" } ": p ≤ α = " (probability(ln(view.plan.alpha))) " after Holm's correction over all registered "
+            "tests, and no negative control of the same access at p ≤ 0.01/m. " strong { "No evidence" } ": p > α, and a power of at "
+            "least 90 % for the effect named in the plan. " strong { "Inconclusive" } ": everything else."
+        }
+    }
+}
+
+pub(super) fn glossary() -> Markup {
+    html! {
+        section {
+            h2 { "Glossary" }
+            dl { @for (word, meaning) in GLOSSARY { dt { (word) } dd { (meaning) } } }
+        }
+    }
+}
+
+const GLOSSARY: &[(&str, &str)] = &[
+    ("α", "The level: the largest probability, fixed beforehand, with which a test may accuse an innocent."),
+    ("beacon", "A public source of random numbers that nobody could know or choose in advance."),
+    (
+        "bundle",
+        "One file with the plan, the raw answers, the opened keys and all results, from which anyone can recompute them.",
+    ),
+    ("decoy key", "A key that marked nothing, scored like the real one to see what chance looks like."),
+    (
+        "draw",
+        "One random decision of the key about one token after one window. The same decision met again is the same draw.",
+    ),
+    (
+        "e-value",
+        "What a stake of 1 has become by betting against chance at fair odds. 1,000,000 is as strong as p = 10⁻⁶.",
+    ),
+    ("epoch", "The period of service for which one key holds."),
+    (
+        "genesis",
+        "A list of commitments to all keys, made before service, so that no key can be invented afterwards.",
+    ),
+    ("green", "On the side that the key favoured when the marked answers were written."),
+    (
+        "H0",
+        "The null hypothesis: the suspect, and everything that entered the test, has nothing to do with the key.",
+    ),
+    (
+        "innocent",
+        "A model that cannot have seen a marked answer, for instance because it is older than the mark.",
+    ),
+    ("interval", "The range in which the rate lies with 95 % confidence, treating each answer as one unit."),
+    (
+        "p",
+        "The probability that chance alone gives agreement at least this strong. Not the probability of innocence.",
+    ),
+    (
+        "sealed plan",
+        "Every choice that could change a number, written down and hashed before the first probe.",
+    ),
+    (
+        "token, window",
+        "The unit in which a language model reads and writes; the few tokens before a position.",
+    ),
+];
