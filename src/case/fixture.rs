@@ -211,7 +211,7 @@ fn is_green(scheme: &Scheme, window: TokenId, token: TokenId) -> bool {
 }
 
 fn distributions(suspect: &str, answers: &[Answer], tilt: Option<&Scheme>) -> Material {
-    let contexts: Vec<(u32, u32)> = (0..PROMPTS).map(|answer| (answer, 40)).collect();
+    let contexts: Vec<(u32, u32)> = (0..PROMPTS).flat_map(|answer| [(answer, 5), (answer, 40)]).collect();
     let rows = |tilt: Option<&Scheme>| {
         let window = |&(answer, at): &(u32, u32)| answers[answer as usize].response[at as usize - 1];
         Table::pack(VOCABULARY, contexts.iter().map(|context| row(window(context), tilt)))
