@@ -1,8 +1,12 @@
 //! The command line: arguments in two stages (parsed, then checked), data on stdout, talk on stderr.
 
+mod case;
+mod demo;
 mod key;
+mod model;
 mod output;
 mod score;
+mod serve;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -14,8 +18,15 @@ const GROUPS: &str = "\
 
 {usage-heading} {usage}
 
+start
+  demo      Mark, distil, test and write the evidence, in about a minute
+  model     Get a real model
+
 look (explorations; exit 0, or 2 when the work could not be done)
   score     Score text for a key's mark
+
+prove (exit 0 evidence found or verified, 1 no evidence or a failed check, 3 inconclusive or unchecked, 2 not done)
+  case      Check an evidence bundle
 
 set up
   key       Make, show, commit to and open keys
@@ -35,9 +46,17 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check an evidence bundle
+    #[command(subcommand)]
+    Case(case::Command),
+    /// Mark a model's answers, distil them, test the students and write the evidence
+    Demo(demo::Arguments),
     /// Make, show, commit to and open keys
     #[command(subcommand)]
     Key(key::Command),
+    /// Get a real model
+    #[command(subcommand)]
+    Model(model::Command),
     /// Score text for a key's mark: an exploration, never a verdict
     Score(score::Arguments),
 }
@@ -64,7 +83,10 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
+        Command::Case(command) => case::run(&command),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Key(command) => key::run(&command),
+        Command::Model(command) => model::run(&command),
         Command::Score(arguments) => score::run(&arguments),
     };
     done.unwrap_or_else(|Failure(message)| {

@@ -2,4 +2,6 @@
 
 pub mod files;
 pub mod keys;
+#[cfg(feature = "models")]
+pub mod model;
 pub mod text;

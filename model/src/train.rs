@@ -18,7 +18,7 @@ const TOGETHER: usize = 4;
 pub struct Options {
     /// Number of updates.
     pub steps: usize,
-    /// Windows per update, each as long as the context.
+    /// Windows per update, each as long as the context; at least 1.
     pub batch: usize,
     /// Largest learning rate. It rises to it over `warm_up` updates, then falls linearly to a twentieth.
     pub rate: f32,
@@ -66,7 +66,7 @@ pub fn train(
     let mut model = start.clone();
     let mut optimiser = AdamW::new(&model, options);
     for step in 0..options.steps {
-        let (tokens, targets) = windows.batch(options.batch);
+        let (tokens, targets) = windows.batch(options.batch.max(1));
         let (loss, mut grads) = gradients(&model, &tokens, &targets);
         if !loss.is_finite() {
             return Err(ModelError::Diverged { step });
@@ -93,7 +93,7 @@ pub fn distil(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SmallModel, ModelError> {
     let stream = pack(answers, separator);
-    let steps = (passes * stream.len()).div_ceil(options.batch * base.config().context);
+    let steps = (passes * stream.len()).div_ceil(options.batch.max(1) * base.config().context);
     let options = Options { steps, ..options.clone() };
     train(base, &stream, &options, progress)
 }

@@ -147,6 +147,18 @@ impl Summary {
     }
 }
 
+/// The verdict tail of `draws` and nothing else, as (ln p, z): for calibration over many keys and for decoys, where
+/// [`Summary::of`] would spend most of its time on the e-process.
+///
+/// # Errors
+/// As [`Summary::of`].
+pub fn verdict_tail(draws: Draws) -> Result<(f64, f64), TestError> {
+    let draws: Vec<&Draw> = draws.as_slice().iter().collect();
+    let moments = Moments::of(&draws)?;
+    let ln_p = Tail::of(&draws, &moments)?.ln_p;
+    Ok((ln_p, (moments.sum - moments.mean) / moments.sd))
+}
+
 /// Why draws have no number.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
