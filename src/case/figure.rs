@@ -58,12 +58,12 @@ pub fn rates(bars: &[Bar], expected: f64, unit: Unit) -> Markup {
     let axis = Axis::over(ends.chain([expected]), [LABELS, WIDTH - 176.0]);
     let bottom = 34.0 + to_f64(bars.len() as u64) * ROW;
     let middle = axis.at(expected);
-    let written = |x: f64| unit.text(x, axis.step / 25.0);
+    let written = |x: f64| unit.text(x, axis.step / unit.finer());
     svg(
         bottom + 44.0,
-        "Rates found, with 95 % intervals",
+        "What was found, with 95 % intervals",
         &format!(
-            "One bar for each test, from the rate expected by chance, {}, to the rate found.",
+            "One bar for each test, from what is expected by chance, {}, to what was found.",
             written(expected)
         ),
         html! {
@@ -71,7 +71,7 @@ pub fn rates(bars: &[Bar], expected: f64, unit: Unit) -> Markup {
             @for (bar, row) in bars.iter().zip(0_u64..) {
                 @let y = 34.0 + (to_f64(row) + 0.5) * ROW;
                 (rate(bar, &axis, middle, y))
-                (text(LABELS - 14.0, y + 4.5, "end", &shortened(&bar.label, 30)))
+                (text(LABELS - 14.0, y + 4.5, "end", &shortened(&bar.label, 28)))
                 (text(WIDTH - 164.0, y + 4.5, "start", &value(bar, &written)))
             }
             line x1=(px(middle)) x2=(px(middle)) y1="22" y2=(px(bottom)) stroke="currentColor" stroke-width="1.5" {}
@@ -82,7 +82,7 @@ pub fn rates(bars: &[Bar], expected: f64, unit: Unit) -> Markup {
 
 /// log10 e against what was read, one line a finding, with the line at 1/α.
 pub fn e_values(lines: &[Line], log10_alpha: f64, read: &str) -> Markup {
-    let (top, bottom, right) = (26.0, 310.0, WIDTH - 216.0);
+    let (top, bottom, right) = (26.0, 310.0, WIDTH - 232.0);
     let points = || lines.iter().flat_map(|line| &line.points);
     let x = Axis::over(points().map(|(x, _)| *x).chain([0.0]), [52.0, right]);
     let y = Axis::around(points().map(|(_, y)| *y).chain([0.0, -log10_alpha]), [bottom, top]);
@@ -242,6 +242,14 @@ impl Axis {
 }
 
 impl Unit {
+    /// How much finer than the axis' steps a value is written.
+    fn finer(self) -> f64 {
+        match self {
+            Self::Percent => 25.0,
+            Self::Plain => 10.0,
+        }
+    }
+
     /// A rate, to as many digits as steps of `step` need.
     fn text(self, x: f64, step: f64) -> String {
         match self {

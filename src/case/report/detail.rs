@@ -24,9 +24,9 @@ pub(super) fn figures(view: &View<'_>) -> Markup {
         section {
             h2 { "Figures" }
             figure {
-                (figure::rates(&bars, view.law().mean(), unit))
+                div.scroll { (figure::rates(&bars, view.law().mean(), unit)) }
                 figcaption {
-                    strong { "Rates on the key's side." } " Each bar goes from the rate that chance gives to the rate found; the "
+                    strong { (view.rate_name()) ", test by test." } " Each bar goes from what chance gives to what was found; the "
                     "whisker is the 95 % interval, clustered by answer. Blue: registered tests; grey: negative controls."
                 }
             }
@@ -55,10 +55,10 @@ fn e_values(view: &View<'_>, at: Access) -> Markup {
     html! {
         @if lines.iter().any(|line| line.points.len() > 1) {
             figure {
-                (figure::e_values(&lines, log10_from_ln(ln(view.plan.alpha)), read))
+                div.scroll { (figure::e_values(&lines, log10_from_ln(ln(view.plan.alpha)), read)) }
                 figcaption {
                     strong { "Evidence as it came in: " (access(at)) "." } " The e-value is what a stake of 1 has become by betting, "
-                    "at fair odds, that the suspect knows the key. Chance lets it pass 1/α with a probability of at most α, however "
+                    "at fair odds, that draws fall on the key's side. Chance lets it pass 1/α with a probability of at most α, however "
                     "long one reads. "
                     @match at {
                         Access::Reading => "Here it is the verdict.",
@@ -106,7 +106,7 @@ pub(super) fn validity(view: &View<'_>) -> Markup {
         section {
             h2 { "Validity figures" }
             p {
-                "What a statistician asks of each number. z, n_eff and the share of variance describe the sum; no verdict uses them."
+                "What a statistician asks of each number. z, n" sub { "eff" } " and the share of variance describe the sum; no verdict uses them."
             }
             (draws(view))
             (tails(view))
@@ -121,7 +121,7 @@ fn draws(view: &View<'_>) -> Markup {
         div.scroll { table {
             thead { tr {
                 th { "Test" } th { "Statistic" } th.n { "Distinct draws" } th.n { "of them green" } th.n { "S" } th.n { "z" }
-                th.n { "n_eff" } th.n { "Largest share of variance" } th.n { "Share of z kept" }
+                th.n { "n" sub { "eff" } } th.n { "Largest share of variance" } th.n { "Share of z kept" }
             } }
             tbody { @for finding in view.findings() {
                 @let summary = &finding.summary;
@@ -139,7 +139,7 @@ fn draws(view: &View<'_>) -> Markup {
             } }
         } }
         p.small {
-            "n_eff = (Σa²)²/Σa⁴: as many equal draws would have this variance structure. Share of z kept: what rounding the "
+            "n" sub { "eff" } " = (Σa²)²/Σa⁴: as many equal draws would have this variance structure. Share of z kept: what rounding the "
             "coefficients to whole numbers left, (Σ a r)/√(Σa² Σr²)."
         }
     }
@@ -296,7 +296,7 @@ fn decoy(view: &View<'_>, decoys: &Decoys) -> Markup {
         }
         @if let Some(z) = real {
             figure {
-                (figure::decoys(&decoys.z, z))
+                div.scroll { (figure::decoys(&decoys.z, z)) }
                 figcaption { strong { "Decoy keys and the real key." } " z of the planned statistic; no verdict uses it." }
             }
         }

@@ -91,7 +91,7 @@ fn the_null() -> Markup {
             "H0 says that the suspect has nothing to do with the key. Its answers, the prompts, the coefficients and their order are "
             "then all fixed without the key, and what the key adds is fresh chance: every X has its stated law whatever the language, "
             "the topic or the habits of the model, because the law is not a model of language but a property of the key. So P(S ≥ s) "
-            "has one value, and it is computed, not simulated or approximated. What would break it: prompts or coefficients that were "
+            "has one value, and it is computed, or bounded from above; never simulated or approximated. What would break it: prompts or coefficients that were "
             "made from marked text, material chosen for how it scores, a key chosen for how it fits, one coin counted twice."
         }
     }
@@ -154,7 +154,7 @@ const GLOSSARY: &[(&str, &str)] = &[
     ),
     (
         "e-value",
-        "What a stake of 1 has become by betting against chance at fair odds. 1,000,000 is as strong as p = 10⁻⁶.",
+        "What a stake of 1 has become by betting against chance at fair odds. 1,000,000 gives p = 10⁻⁶, whenever one stops.",
     ),
     ("epoch", "The period of service for which one key holds."),
     (

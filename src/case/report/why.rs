@@ -35,8 +35,10 @@ pub(super) fn section(view: &View<'_>) -> Markup {
             } @else {
                 p {
                     "The first answers in plan order, not chosen. The key is open now, so anybody can recompute each of these marks. "
-                    "Chance makes " (super::rate(view.law().mean(), view.law())) " of the draws green; no single token shows "
-                    "anything, the sum over all answers does."
+                    @if let Law::Bernoulli(_) = view.law() {
+                        "Chance makes " (super::rate(view.law().mean(), view.law())) " of the draws green. "
+                    }
+                    "No single token shows anything; the sum over all answers does."
                 }
                 (legend(view.law()))
                 @for (finding, answers) in [suspect, control].into_iter().zip(ANSWERS) {
