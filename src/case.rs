@@ -86,6 +86,9 @@ pub enum CaseError {
     /// A planned test without its material.
     #[error("test {0}: the plan registers it, but there is no material for it")]
     NoMaterial(String),
+    /// Two pieces of material for one test: which of them counts would be a choice after the fact.
+    #[error("test {0}: there are two pieces of material for its suspect and access")]
+    MaterialTwice(String),
     /// A planned test whose key was not opened.
     #[error("test {test}: the key of {label} in epoch {epoch} was not opened")]
     NoKey {
@@ -183,9 +186,14 @@ fn found(
 
 /// What the test's suspect gave in its access.
 fn material_of<'m>(test: &PlannedTest, material: &'m [Material]) -> Result<&'m Material, CaseError> {
-    let mine =
-        material.iter().find(|material| material.suspect == test.suspect && material.access() == test.access);
-    mine.ok_or_else(|| CaseError::NoMaterial(test.name.clone()))
+    let mut mine = material
+        .iter()
+        .filter(|material| material.suspect == test.suspect && material.access() == test.access);
+    match (mine.next(), mine.next()) {
+        (Some(material), None) => Ok(material),
+        (None, _) => Err(CaseError::NoMaterial(test.name.clone())),
+        (Some(_), Some(_)) => Err(CaseError::MaterialTwice(test.name.clone())),
+    }
 }
 
 fn scheme(plan: &SealedPlan, test: &PlannedTest, keys: &[SchemeKey]) -> Result<Scheme, CaseError> {
@@ -210,7 +218,7 @@ fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     for (at, adjusted) in family.iter().zip(holm(&raw)) {
         findings[*at].adjusted_ln_p = adjusted;
     }
-    let ln_alpha = ln(plan.alpha());
+    let ln_alpha = ln(plan.level());
     let spoilt: Vec<Access> = standing_out(findings).iter().map(|finding| finding.access).collect();
     let controls: Vec<(Access, f64)> = findings
         .iter()

@@ -2,11 +2,16 @@
 
 mod case;
 mod demo;
+mod generate;
 mod key;
 mod model;
 mod output;
+mod plan;
+mod rows;
 mod score;
 mod serve;
+mod test;
+mod verdict;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -21,11 +26,14 @@ const GROUPS: &str = "\
 start
   demo      Mark, distil, test and write the evidence, in about a minute
   model     Get a real model
+  generate  Answer prompts with the mark in the answers
 
 look (explorations; exit 0, or 2 when the work could not be done)
   score     Score text for a key's mark
 
 prove (exit 0 evidence found or verified, 1 no evidence or a failed check, 3 inconclusive or unchecked, 2 not done)
+  plan      Seal a plan before the first probe
+  test      Run a sealed plan over a suspect's answers
   case      Check an evidence bundle
 
 set up
@@ -51,6 +59,8 @@ enum Command {
     Case(case::Command),
     /// Mark a model's answers, distil them, test the students and write the evidence
     Demo(demo::Arguments),
+    /// Answer prompts with the mark in the answers
+    Generate(generate::Arguments),
     /// Make, show, commit to and open keys
     #[command(subcommand)]
     Key(key::Command),
@@ -59,6 +69,11 @@ enum Command {
     Model(model::Command),
     /// Score text for a key's mark: an exploration, never a verdict
     Score(score::Arguments),
+    /// Seal a plan before the first probe
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// Run a sealed plan over a suspect's answers; exit 0 evidence found, 1 no evidence, 3 inconclusive
+    Test(test::Arguments),
 }
 
 /// Why the work could not be done: what happened, and what to do.
@@ -85,12 +100,21 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Case(command) => case::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
         Command::Key(command) => key::run(&command),
         Command::Model(command) => model::run(&command),
+        Command::Plan(command) => plan::run(&command),
         Command::Score(arguments) => score::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
     };
     done.unwrap_or_else(|Failure(message)| {
         output::talk(&format!("taggant: {message}"));
         ExitCode::from(2)
     })
+}
+
+/// The time, RFC 3339: the command line is where the clock is read.
+fn now() -> String {
+    #[expect(clippy::disallowed_methods, reason = "the command line is where the clock is read")]
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }

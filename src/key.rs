@@ -146,7 +146,9 @@ impl Epoch {
 
     /// Whether the string names a public beacon round (its randomness is not checked here).
     pub fn names_beacon(&self) -> bool {
-        self.0.split_once('@').is_some_and(|(_, round)| round.split(':').filter(|part| !part.is_empty()).count() == 3)
+        self.0
+            .split_once('@')
+            .is_some_and(|(_, round)| round.split(':').filter(|part| !part.is_empty()).count() == 3)
     }
 }
 
@@ -195,6 +197,11 @@ pub struct EpochError(String);
 pub struct Label(String);
 
 impl Label {
+    /// A label from text that is known to be one.
+    pub(crate) fn known(text: String) -> Self {
+        Self(text)
+    }
+
     /// The string itself.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -378,7 +385,12 @@ pub struct HexError {
 }
 
 fn epoch_commitment(epoch: &Epoch, key: &[u8; 32]) -> Commitment {
-    Commitment(digest(&[b"taggant/1/epoch-commitment\0", &length(epoch.as_str()), epoch.as_str().as_bytes(), key]))
+    Commitment(digest(&[
+        b"taggant/1/epoch-commitment\0",
+        &length(epoch.as_str()),
+        epoch.as_str().as_bytes(),
+        key,
+    ]))
 }
 
 fn label_commitment(epoch: &Epoch, label: &Label, key: &[u8; 32]) -> Commitment {

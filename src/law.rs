@@ -306,7 +306,12 @@ impl Step {
         mut word: impl FnMut(&I) -> u32,
     ) -> Self {
         let nonzero = coefficients.iter().filter(|(_, coefficient)| *coefficient != 0);
-        let draw = |(input, coefficient): &(I, i32)| Draw { law, coefficient: *coefficient, word: word(input), cluster };
+        let draw = |(input, coefficient): &(I, i32)| Draw {
+            law,
+            coefficient: *coefficient,
+            word: word(input),
+            cluster,
+        };
         Self { draws: nonzero.map(draw).collect() }
     }
 

@@ -59,15 +59,16 @@ impl Spec {
 
     /// The label that derives the scheme key. Dual arms append `/arm/0` and `/arm/1` to it.
     pub fn label(&self) -> Label {
-        #[expect(clippy::expect_used, reason = "specs print the characters of labels only")]
-        self.text().parse().expect("a spec prints as a label")
+        Label::known(self.text())
     }
 
     /// Every label whose key this spec uses, given the label it was derived to (with `/vocab/…` or `/for/…` perhaps).
     /// Opening a spec opens all of them.
     pub fn labels(&self, label: &Label) -> Vec<Label> {
         match self {
-            Self::Gumbel(gumbel::Parameters { arms: gumbel::Arms::Two, .. }) => vec![label.arm(0), label.arm(1)],
+            Self::Gumbel(gumbel::Parameters { arms: gumbel::Arms::Two, .. }) => {
+                vec![label.arm(0), label.arm(1)]
+            }
             _ => vec![label.clone()],
         }
     }
@@ -112,7 +113,8 @@ impl Spec {
 /// A key's label is the spec's own, or that with a vocabulary or an audience between scheme and arm.
 fn same_purpose(wanted: &Label, found: &Label) -> bool {
     let (wanted, found) = (wanted.as_str(), found.as_str());
-    let (scheme, arm) = wanted.split_once("/arm/").map_or((wanted, None), |(scheme, arm)| (scheme, Some(arm)));
+    let (scheme, arm) =
+        wanted.split_once("/arm/").map_or((wanted, None), |(scheme, arm)| (scheme, Some(arm)));
     let Some(rest) = found.strip_prefix(scheme) else { return false };
     let rest = match arm {
         None => Some(rest),
@@ -163,7 +165,9 @@ impl From<Spec> for String {
 #[non_exhaustive]
 pub enum SpecError {
     /// No scheme of this version has that name.
-    #[error("{0:?} names no scheme; this version knows green/1/w<width>/b<bits>/t<threshold> and gumbel/1/w<width>")]
+    #[error(
+        "{0:?} names no scheme; this version knows green/1/w<width>/b<bits>/t<threshold> and gumbel/1/w<width>"
+    )]
     Unknown(String),
     /// A parameter is missing, out of range or not a number.
     #[error("{spec:?}: {what}")]

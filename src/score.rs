@@ -234,7 +234,13 @@ pub struct Counter {
 impl Counter {
     /// A counter for windows of `width`.
     pub fn new(width: Width) -> Self {
-        Self { width, windows: Windows::default(), tally: Tally::new(), skipped: Skipped::default(), positions: 0 }
+        Self {
+            width,
+            windows: Windows::default(),
+            tally: Tally::new(),
+            skipped: Skipped::default(),
+            positions: 0,
+        }
     }
 
     /// Counts one exchange and says what became of each position of its answer.
@@ -311,7 +317,9 @@ impl Counter {
 #[non_exhaustive]
 pub enum ScoreError {
     /// No exclusion makes marked inputs safe at width 0.
-    #[error("at width 0 every token of a marked input is informative: exchanges with marked inputs are refused")]
+    #[error(
+        "at width 0 every token of a marked input is informative: exchanges with marked inputs are refused"
+    )]
     MarkedInputAtWidth0,
     /// Coefficients were counted for another width than the scheme's.
     #[error("the draws were counted for windows of {counted} tokens, the scheme's have {scheme}")]

@@ -4,18 +4,31 @@
 //! scoring enforces is then removed, and the same run must fail: a calibration test that cannot fail proves nothing.
 //! Everything is seeded, so nothing here is ever flaky.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may stop where it stands, and its numbers are no evidence"
+)]
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant::key::Secret;
 use taggant::law::{Law, Scale, Step, Tally};
 use taggant::scheme::{Scheme, Spec};
 use taggant::score::{
-    Counter, Evidence, Exchange, Position, Prediction, Provenance, Reading, TextStatistic, count, mass, residual,
+    Counter, Evidence, Exchange, Position, Prediction, Provenance, Reading, TextStatistic, count, mass,
+    residual,
 };
 use taggant::stat::Rate;
 use taggant::stat::multiple::binomial_upper_limit;
 use taggant::stat::tail::binomial_ln_sf;
 use taggant::stat::verdict::{Summary, verdict_tail};
+
+type Table = Vec<Vec<f32>>;
 
 const KEYS: u64 = 2_000;
 const VOCABULARY: u32 = 500;
@@ -38,7 +51,7 @@ impl Language {
     }
 
     fn next(&mut self, token: u32) -> u32 {
-        if token % 2 == 0 && self.below(10) < 8 {
+        if token.is_multiple_of(2) && self.below(10) < 8 {
             return (token * 7 + 3) % 40;
         }
         let (a, b) = (self.below(VOCABULARY), self.below(VOCABULARY));
@@ -62,9 +75,8 @@ fn exchange(prompt: Vec<u32>, response: Vec<u32>, provenance: Provenance) -> Exc
 /// Fixed innocent answers, repetitive on purpose: some are given word for word more than once.
 fn innocent() -> Vec<Exchange> {
     let mut language = Language(ChaCha8Rng::seed_from_u64(1));
-    let mut exchanges: Vec<Exchange> = (0..30)
-        .map(|_| exchange(language.text(5), language.text(120), Provenance::Unknown))
-        .collect();
+    let mut exchanges: Vec<Exchange> =
+        (0..30).map(|_| exchange(language.text(5), language.text(120), Provenance::Unknown)).collect();
     for at in 0..10 {
         exchanges.push(exchanges[at].clone());
     }
@@ -106,7 +118,10 @@ fn assert_valid(what: &str, ln_p: &[f64], limits: [u64; 3]) {
 
 fn assert_fails(what: &str, ln_p: &[f64]) {
     let (found, limits) = (rejections(ln_p), limits());
-    assert!((0..3).any(|at| found[at] > limits[at]), "{what}: {found:?} stays within {limits:?}: the test is blind");
+    assert!(
+        (0..3).any(|at| found[at] > limits[at]),
+        "{what}: {found:?} stays within {limits:?}: the test is blind"
+    );
     println!("{what}: {found:?} rejections at 1 in {LEVELS:?}, limits {limits:?}: caught");
 }
 
@@ -126,7 +141,8 @@ fn distinct_scoring_of_repetitive_text_is_calibrated_for_every_width() {
 fn without_the_distinct_rule_the_same_run_fails() {
     let exchanges = innocent();
     let spec = "green/1/w1/b2/t1";
-    let scored: Vec<f64> = (0..KEYS).map(|key| counting_every_occurrence(&exchanges, &scheme(spec, key))).collect();
+    let scored: Vec<f64> =
+        (0..KEYS).map(|key| counting_every_occurrence(&exchanges, &scheme(spec, key))).collect();
     assert_fails("every occurrence a draw of its own", &scored);
 }
 
@@ -147,9 +163,9 @@ fn counting_every_occurrence(exchanges: &[Exchange], scheme: &Scheme) -> f64 {
     }
     let arm = &scheme.arms()[0];
     let law = scheme.spec().law();
-    let draws = tally.whole(Scale::Unit).open(law, |(coin, _)| {
-        arm.word(&arm.seed(windows.get(coin.window)), coin.token)
-    });
+    let draws = tally
+        .whole(Scale::Unit)
+        .open(law, |(coin, _)| arm.word(&arm.seed(windows.get(coin.window)), coin.token));
     verdict_tail(draws).unwrap().0
 }
 
@@ -172,7 +188,9 @@ fn root_counts_gumbel_and_dual_gumbel_are_calibrated() {
 #[test]
 fn the_e_process_is_calibrated_whenever_one_stops() {
     let exchanges = &innocent()[..20];
-    for (spec, statistic) in [("green/1/w1/b2/t1", TextStatistic::RootCount), ("gumbel/1/w1", TextStatistic::Distinct)] {
+    for (spec, statistic) in
+        [("green/1/w1/b2/t1", TextStatistic::RootCount), ("gumbel/1/w1", TextStatistic::Distinct)]
+    {
         let evidence = count(spec.parse::<Spec>().unwrap().width(), exchanges, statistic).unwrap();
         let anytime: Vec<f64> = (0..KEYS)
             .map(|key| -Summary::of(evidence.open(&scheme(spec, key)).unwrap()).unwrap().ln_e_max)
@@ -188,7 +206,13 @@ fn distributions_are_calibrated() {
         .iter()
         .zip(&q)
         .zip(0..)
-        .map(|((context, q), cluster)| Prediction { prompt: &[], context, provenance: Provenance::Fresh, q, cluster })
+        .map(|((context, q), cluster)| Prediction {
+            prompt: &[],
+            context,
+            provenance: Provenance::Fresh,
+            q,
+            cluster,
+        })
         .collect();
     let references: Vec<&[f32]> = b.iter().map(Vec::as_slice).collect();
     let spec = "green/1/w1/b2/t1";
@@ -203,10 +227,11 @@ fn distributions_are_calibrated() {
 }
 
 /// Rows that repeat their windows, with the mass on few tokens, and a reference that differs from them.
-fn rows(n: usize) -> (Vec<Vec<u32>>, Vec<Vec<f32>>, Vec<Vec<f32>>) {
+fn rows(n: usize) -> (Vec<Vec<u32>>, Table, Table) {
     let mut language = Language(ChaCha8Rng::seed_from_u64(2));
     let mut row = || {
-        let weights: Vec<f32> = (0..40).map(|v| 1.0 / (1.0 + v as f32) * (1 + language.below(9)) as f32).collect();
+        let weights: Vec<f32> =
+            (0..40).map(|v| 1.0 / (1.0 + v as f32) * (1 + language.below(9)) as f32).collect();
         let sum: f32 = weights.iter().sum();
         weights.iter().map(|w| w / sum).collect::<Vec<f32>>()
     };
@@ -314,7 +339,9 @@ fn every_window(scheme: &Scheme, document: u32, text: &[u32]) -> Vec<Step> {
 #[test]
 fn green_shares_are_exactly_gamma_and_neighbouring_keys_are_unrelated() {
     // 5 sigma over 4 million lanes each; keys that differ in one bit.
-    for (spec, gamma) in [("green/1/w1/b1/t1", 0.5), ("green/1/w1/b2/t1", 0.25), ("green/1/w1/b8/t77", 77.0 / 256.0)] {
+    for (spec, gamma) in
+        [("green/1/w1/b1/t1", 0.5), ("green/1/w1/b2/t1", 0.25), ("green/1/w1/b8/t77", 77.0 / 256.0)]
+    {
         let open = |byte: u8| {
             let epoch = Secret::from_bytes([byte; 32]).epoch_key(&"2026-q4".parse().unwrap());
             spec.parse::<Spec>().unwrap().open(&epoch)

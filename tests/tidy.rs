@@ -1,5 +1,15 @@
 //! The architecture, enforced: who may import whom, who may do input and output, where floats may be transcendental.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may stop where it stands, and its numbers are no evidence"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,10 +29,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
 ];
 
+/// The one file outside the rim that writes evidence, and the module it does so through.
+const EXCEPTION: (&str, &str) = ("case/bundle", "source");
+
 /// Who may touch files, the network, processes, the clock or the environment.
 const RIM: &[&str] = &["case/bundle", "cli", "source"];
-const INPUT_OUTPUT: &[&str] =
-    &["std::fs", "std::net", "std::process::Command", "std::env", "SystemTime", "Instant", "File::open", "getrandom"];
+const INPUT_OUTPUT: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::process::Command",
+    "std::env",
+    "SystemTime",
+    "Instant",
+    "File::open",
+    "getrandom",
+];
 
 /// Where `libm` may be called: one module for reported numbers, the law's own value, and the embedder's race.
 const LIBM: &[&str] = &["law", "scheme/gumbel", "stat/math"];
@@ -71,7 +92,8 @@ fn imports_run_one_way() {
         });
         for reference in code.split("crate::").skip(1) {
             let to: String = reference.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            let fine = to == from || allowed.contains(&to.as_str());
+            let fine =
+                to == from || allowed.contains(&to.as_str()) || (name.as_str(), to.as_str()) == EXCEPTION;
             assert!(fine, "src/{name}.rs imports crate::{to}, which {from} may not know");
         }
     }
@@ -111,7 +133,10 @@ fn secrets_never_print() {
     for (name, code, _) in sources() {
         for secret in ["EpochKey", "Keystream", "SchemeKey", "Secret", "Seed", "WindowPrf"] {
             for printing in ["Display", "LowerHex", "Serialize"] {
-                assert!(!code.contains(&format!("{printing} for {secret} ")), "src/{name}.rs prints {secret}");
+                assert!(
+                    !code.contains(&format!("{printing} for {secret} ")),
+                    "src/{name}.rs prints {secret}"
+                );
             }
             let mut attributes = String::new();
             for line in code.lines() {

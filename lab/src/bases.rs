@@ -109,7 +109,7 @@ fn unpack(path: &Path) -> Result<String> {
 
 /// All answers to a prompt are held out, or none.
 fn is_held_out(record: &Record) -> bool {
-    hash(&record.prompt) % HELD_OUT == 0
+    hash(&record.prompt).is_multiple_of(HELD_OUT)
 }
 
 fn hash(text: &str) -> u64 {

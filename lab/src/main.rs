@@ -53,7 +53,9 @@ fn corpus(arguments: &[String]) -> corpus::Result<()> {
         (None, Some(default)) => Ok(default),
         (None, None) => Err(format!("{name} is missing\n\n{USAGE}")),
     };
-    let path = |name: &str| option(arguments, name).map(PathBuf::from).ok_or(format!("{name} is missing\n\n{USAGE}"));
+    let path = |name: &str| {
+        option(arguments, name).map(PathBuf::from).ok_or(format!("{name} is missing\n\n{USAGE}"))
+    };
     corpus::run(&corpus::Plan {
         model: path("--model")?,
         out: path("--out")?,

@@ -145,7 +145,9 @@ pub enum ModelError {
         reason: String,
     },
     /// The file holds a tensor that the forward pass would ignore.
-    #[error("the tensor `{name}` is not part of a supported model, and leaving it out would change the answers")]
+    #[error(
+        "the tensor `{name}` is not part of a supported model, and leaving it out would change the answers"
+    )]
     UnknownTensor {
         /// The tensor.
         name: String,

@@ -159,13 +159,28 @@ impl Tokenizer {
     ///
     /// When the vocabulary has no `<|im_start|>` or `<|im_end|>`.
     pub fn chat(&self, request: &str) -> Result<Vec<u32>, ModelError> {
+        self.conversation(&[("user", request)])
+    }
+
+    /// A ChatML prompt of several turns, each (role, text), then the start of the assistant's next.
+    ///
+    /// # Errors
+    ///
+    /// When the vocabulary has no `<|im_start|>` or `<|im_end|>`, or a role is not `system`, `user` or `assistant`.
+    pub fn conversation(&self, turns: &[(&str, &str)]) -> Result<Vec<u32>, ModelError> {
         let control =
             |token: &str| self.id(token).ok_or_else(|| failed(format!("there is no token `{token}`")));
         let (start, end) = (control("<|im_start|>")?, control("<|im_end|>")?);
-        let mut ids = vec![start];
-        ids.extend(self.encode(&format!("user\n{request}"))?);
-        ids.push(end);
-        ids.extend(self.encode("\n")?);
+        let mut ids = Vec::new();
+        for (role, text) in turns {
+            if !["assistant", "system", "user"].contains(role) {
+                return Err(failed(format!("the role `{role}` is not system, user or assistant")));
+            }
+            ids.push(start);
+            ids.extend(self.encode(&format!("{role}\n{text}"))?);
+            ids.push(end);
+            ids.extend(self.encode("\n")?);
+        }
         ids.push(start);
         ids.extend(self.encode("assistant\n")?);
         Ok(ids)

@@ -229,6 +229,32 @@ pub struct SealedPlan {
     sha256: Commitment,
 }
 
+/// A sealed plan as it lies on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedFile {
+    /// The plan.
+    pub plan: Plan,
+    /// When it was sealed, RFC 3339.
+    pub sealed: String,
+    /// SHA-256 of the plan's canonical JSON.
+    pub sha256: Commitment,
+}
+
+impl From<&SealedPlan> for SealedFile {
+    fn from(sealed: &SealedPlan) -> Self {
+        Self { plan: sealed.plan.clone(), sealed: sealed.sealed.clone(), sha256: sealed.sha256 }
+    }
+}
+
+impl TryFrom<SealedFile> for SealedPlan {
+    type Error = PlanError;
+
+    fn try_from(file: SealedFile) -> Result<Self, PlanError> {
+        Self::reopen(file.plan, file.sealed, file.sha256)
+    }
+}
+
 impl Plan {
     /// Seals the plan at `time` (RFC 3339).
     ///
@@ -241,6 +267,13 @@ impl Plan {
         Ok(SealedPlan { plan: self, sealed: time.to_owned(), sha256 })
     }
 
+    /// The family-wise level that this plan may spend: plan k of a secret and suspect spends 6α/(π²k²), so that all its
+    /// plans together stay below α.
+    pub fn level(&self) -> f64 {
+        let k = f64::from(self.number);
+        6.0 * self.alpha / (std::f64::consts::PI * std::f64::consts::PI * k * k)
+    }
+
     fn check(&self) -> Result<(), PlanError> {
         let wrong = |what: &str| Err(PlanError::Field(what.to_owned()));
         if self.format != FORMAT {
@@ -248,6 +281,9 @@ impl Plan {
         }
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             return wrong("alpha: must lie strictly between 0 and 1");
+        }
+        if self.number == 0 {
+            return wrong("number: plans are numbered from 1");
         }
         if self.tests.is_empty() {
             return wrong("tests: a plan registers at least one");
@@ -317,9 +353,9 @@ impl SealedPlan {
         self.plan.spec
     }
 
-    /// The family-wise level.
-    pub fn alpha(&self) -> f64 {
-        self.plan.alpha
+    /// The family-wise level that this plan may spend.
+    pub fn level(&self) -> f64 {
+        self.plan.level()
     }
 
     /// Refuses a test whose coefficients come from something marked under the key it scores: rule 2 of validity.

@@ -144,7 +144,7 @@ impl<'a> View<'a> {
 
     /// The registered tests whose corrected p is at most α, whatever became of their verdict.
     fn rejecting(&self) -> Vec<&Finding> {
-        let ln_alpha = ln(self.plan.alpha);
+        let ln_alpha = ln(self.plan.level());
         self.registered().into_iter().filter(|finding| finding.adjusted_ln_p <= ln_alpha).collect()
     }
 }
@@ -202,7 +202,7 @@ fn first_page(view: &View<'_>) -> Markup {
             p.small {
                 (view.rate_name()) ": " (view.rate_words()) "; chance gives " (rate(view.law().mean(), view.law()))
                 ". log₁₀ p: −6 is one in a million; below −38.5 (2" sup { "−128" } ") no more is stated. log₁₀ e: what a stake of 1 has become by "
-                "betting against chance. Level α = " (probability(ln(view.plan.alpha))) " for all registered tests together. "
+                "betting against chance. Level α = " (probability(ln(view.plan.level()))) " for all registered tests together. "
                 "Positive control: trained by us on marked answers; clean control: trained by us on unmarked ones."
             }
             div.columns {
@@ -248,7 +248,7 @@ fn in_plain_words(view: &View<'_>, primary: &Finding) -> Markup {
             }
             Verdict::Inconclusive => {
                 "The test decides nothing about “" (suspect) "”. "
-                @if primary.adjusted_ln_p <= ln(view.plan.alpha) {
+                @if primary.adjusted_ln_p <= ln(view.plan.level()) {
                     "Its numbers would be evidence, but a control that cannot have seen a marked answer stands out under the same "
                     "key as well: the key, the material or the procedure is not what it should be."
                 } @else {
@@ -428,7 +428,7 @@ fn about_keys(view: &View<'_>) -> Markup {
                         @if at > 0 { "; " }
                         @let left = number::after_hidden_tries(finding.adjusted_ln_p);
                         (finding.test) " " (probability(left))
-                        @if left <= ln(view.plan.alpha) { " (still at most α)" } @else { " (more than α)" }
+                        @if left <= ln(view.plan.level()) { " (still at most α)" } @else { " (more than α)" }
                     }
                     "."
                 }

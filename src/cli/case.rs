@@ -30,7 +30,9 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
         (false, false) => ("verified", 0),
     };
     if *json {
-        output::json(&serde_json::json!({ "schema": "taggant/case-check/1", "result": word, "checks": checks }))?;
+        output::json(
+            &serde_json::json!({ "schema": "taggant/case-check/1", "result": word, "checks": checks }),
+        )?;
         return Ok(ExitCode::from(code));
     }
     for check in &checks {

@@ -7,15 +7,13 @@ mod suspect;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::Args;
-use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::output::Stages;
-use super::{Failure, output};
+use super::{Failure, now, output, verdict};
 use crate::case::bundle::{Bundle, Parts};
 use crate::case::decoys::decoys;
 use crate::case::material::Material;
@@ -25,7 +23,6 @@ use crate::case::{Analysis, Finding, Verdict, analyse};
 use crate::key::{Epoch, EpochKey, Genesis, Opening, SchemeKey, Secret};
 use crate::scheme::Spec;
 use crate::source::files::{self, Access as Readers};
-use crate::stat::math::log10_from_ln;
 use crate::token::TokenId;
 
 #[derive(Debug, Args)]
@@ -64,7 +61,8 @@ impl Setting {
     fn new(seed: u64, tokenizer_sha256: [u8; 32]) -> Result<Self, Failure> {
         let spec: Spec = "green/1/w1/b2/t1".parse()?;
         let (epoch, unused_epoch): (Epoch, Epoch) = ("demo".parse()?, "demo-never-served".parse()?);
-        let secret = Sha256::new().chain_update("taggant demo, never for service").chain_update(seed.to_le_bytes());
+        let secret =
+            Sha256::new().chain_update("taggant demo, never for service").chain_update(seed.to_le_bytes());
         let secret = Secret::from_bytes(secret.finalize().into());
         let labels = spec.labels(&spec.label());
         let plan = [(epoch.clone(), labels.clone()), (unused_epoch.clone(), labels)];
@@ -127,15 +125,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 /// Writes `plan.json` the moment the plan is sealed, and says so.
 fn seal(plan: crate::case::plan::Plan, out: &Path, stages: &mut Stages) -> Result<SealedPlan, Failure> {
     let sealed = plan.seal(&now())?;
-    let json = serde_json::to_vec_pretty(sealed.plan())?;
-    files::write(&out.join("plan.json"), &json, Readers::Default)?;
+    super::plan::write(&sealed, &out.join("plan.json"))?;
     stages.say(&format!("plan sealed before the first probe: SHA-256 {}", sealed.sha256()));
     Ok(sealed)
-}
-
-fn now() -> String {
-    #[expect(clippy::disallowed_methods, reason = "the command line is where the clock is read")]
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 /// What was written, and where.
@@ -186,9 +178,12 @@ fn report(
     tokenizer: &taggant_model::tokenizer::Tokenizer,
 ) -> Result<String, Failure> {
     let text = plan.tests().iter().filter(|test| test.access == Access::Text && test.role.is_registered());
-    let decoys = text.map(|test| decoys(plan, &bundle.material, test, DECOYS)).collect::<Result<Vec<_>, _>>()?;
+    let decoys =
+        text.map(|test| decoys(plan, &bundle.material, test, DECOYS)).collect::<Result<Vec<_>, _>>()?;
     let decode = |tokens: &[TokenId]| tokenizer.decode(tokens).unwrap_or_else(|_| format!("{tokens:?}"));
-    let notes = ["Made by `taggant demo`: the key is derived from the demo's seed and must never be used for service."];
+    let notes = [
+        "Made by `taggant demo`: the key is derived from the demo's seed and must never be used for service.",
+    ];
     Ok(render(&Input {
         title: "Taggant demo: was the student distilled from marked answers?",
         bundle,
@@ -217,7 +212,7 @@ impl<'a> Line<'a> {
     fn new(finding: &'a Finding) -> Self {
         let summary = &finding.summary;
         Self {
-            name: finding.test.split('/').next().unwrap_or(&finding.test),
+            name: verdict::name(finding),
             role: finding.role,
             access: finding.access,
             scored: summary.draws,
@@ -233,7 +228,8 @@ impl<'a> Line<'a> {
 impl Written {
     fn report_json(&self) -> serde_json::Value {
         let lines = |innocent: bool| -> Vec<Line<'_>> {
-            let of = self.analysis.findings.iter().filter(|finding| (finding.role == Role::Innocent) == innocent);
+            let of =
+                self.analysis.findings.iter().filter(|finding| (finding.role == Role::Innocent) == innocent);
             of.map(Line::new).collect()
         };
         serde_json::json!({
@@ -248,43 +244,15 @@ impl Written {
     }
 
     fn page(&self) -> Result<String, Failure> {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["suspect", "seen through", "draws", "green rate (95 %)", "log10 p", "log10 e", "verdict"]);
-        for finding in &self.analysis.findings {
-            table.add_row(row(finding));
-        }
+        let table = verdict::table(&self.analysis.findings);
         Ok(format!(
             "\n{table}\n\nGreen tokens are {} of all by chance. p and e speak of chance alone; what they do not say is in the \
              report.\n\nreport  {}\nbundle  {}   check it with: taggant case check {}\nplan    {}\n",
-            percent(self.analysis.findings.first().map_or(0.0, |finding| finding.summary.expected)),
+            verdict::percent(self.analysis.findings.first().map_or(0.0, |finding| finding.summary.expected)),
             self.report.display(),
             self.bundle.display(),
             self.bundle.display(),
             self.plan.display(),
         ))
     }
-}
-
-fn row(finding: &Finding) -> [String; 7] {
-    let summary = &finding.summary;
-    let interval = summary.interval.map_or(String::new(), |[low, high]| format!(" ({} to {})", percent(low), percent(high)));
-    let verdict = match (finding.role, finding.verdict) {
-        (_, Verdict::EvidenceFound) => "evidence found",
-        (_, Verdict::NoEvidence) => "no evidence",
-        (_, Verdict::Inconclusive) => "inconclusive",
-    };
-    [
-        finding.test.split('/').next().unwrap_or_default().to_owned(),
-        plan::word(finding.access).to_owned(),
-        summary.draws.to_string(),
-        format!("{}{interval}", percent(summary.estimate)),
-        format!("{:.1}", log10_from_ln(finding.verdict_ln_p)),
-        format!("{:.1}", log10_from_ln(summary.ln_e)),
-        verdict.to_owned(),
-    ]
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
 }

@@ -1,14 +1,13 @@
 //! `taggant key`: make, show, commit to and open keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Failure, output};
+use super::{Failure, now, output};
 use crate::key::{Epoch, Genesis, KeyFile, Label, Secret};
 use crate::scheme::Spec;
 use crate::source::files::{self, Access};
@@ -103,13 +102,18 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Show { key, json } => show(key, *json)?,
         Command::Genesis { key, tokenizer, epochs, specs, labels, out } => {
             let tokenizer = Sha256::digest(files::read(tokenizer)?).into();
-            let labels: Vec<Label> =
-                specs.iter().flat_map(|spec| spec.labels(&spec.label())).chain(labels.iter().cloned()).collect();
+            let labels: Vec<Label> = specs
+                .iter()
+                .flat_map(|spec| spec.labels(&spec.label()))
+                .chain(labels.iter().cloned())
+                .collect();
             let plan: Vec<_> = epochs.iter().map(|epoch| (epoch.clone(), labels.clone())).collect();
             let genesis = Genesis::new(&key.read()?.secret, tokenizer, &plan);
             files::write(out, serde_json::to_string_pretty(&genesis)?.as_bytes(), Access::Default)?;
             output::line(&format!("root {}  {} leaves", genesis.root, genesis.leaves.len()))?;
-            output::talk("Sign the root, have it time-stamped and publish it before the first answer is served.");
+            output::talk(
+                "Sign the root, have it time-stamped and publish it before the first answer is served.",
+            );
         }
         Command::Open { key, genesis, epoch, label } => {
             let genesis = Genesis::from_json(&files::read_text(genesis)?)?;
@@ -120,13 +124,17 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn new(file: &PathBuf, note: Option<String>) -> Result<(), Failure> {
+fn new(file: &Path, note: Option<String>) -> Result<(), Failure> {
     if file.exists() {
-        return Err(Failure(format!("{} exists; a key is never replaced: choose another name", file.display())));
+        return Err(Failure(format!(
+            "{} exists; a key is never replaced: choose another name",
+            file.display()
+        )));
     }
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| Failure(format!("the system gave no randomness: {error}")))?;
-    let created = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure(format!("the system gave no randomness: {error}")))?;
+    let created = now();
     let key = KeyFile { created, note, secret: Secret::from_bytes(bytes) };
     files::write(file, key.to_json().as_bytes(), Access::Owner)?;
     output::line(&format!("key {}  {}", key.secret.commitment().key_id(), file.display()))?;

@@ -55,7 +55,11 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
             let config = Config::from_gguf(&gguf)?;
             let tokenizer = Tokenizer::from_gguf(&gguf)?;
             output::line(&format!("{config:#?}"))?;
-            output::line(&format!("vocabulary {} ids, SHA-256 {}", tokenizer.vocab_size(), hex::encode(tokenizer.digest())))?;
+            output::line(&format!(
+                "vocabulary {} ids, SHA-256 {}",
+                tokenizer.vocab_size(),
+                hex::encode(tokenizer.digest())
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,19 +1,21 @@
 //! `taggant score`: what a text shows under one key. An exploration: it prints numbers, never a verdict.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Failure, key, output};
+use taggant_model::tokenizer::Tokenizer;
+
+use super::{Failure, key, output, rows};
 use crate::key::{Epoch, KeyId};
 use crate::law::{Draws, Law};
 use crate::scheme::Spec;
-use crate::score::{Counter, Exchange, Provenance, Skipped, TextStatistic};
-use crate::source::text::{self, BadLines, Content, Prompt, Row};
+use crate::score::{Counter, Exchange, Skipped, TextStatistic};
+use crate::source::model;
+use crate::source::text::{BadLines, Kind, Row};
 use crate::stat::verdict::Summary;
 
 #[derive(Debug, Args)]
@@ -29,6 +31,9 @@ pub(super) struct Arguments {
     /// How a draw counts that occurs n times
     #[arg(long, value_enum, default_value_t = Statistic::Distinct)]
     statistic: Statistic,
+    /// The tokenizer of text rows: embedded, smollm2, a GGUF file or a tokenizer.json
+    #[arg(long, value_name = "TOKENIZER")]
+    tokenizer: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -77,9 +82,10 @@ struct Report {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let secret = arguments.key.read()?.secret;
     let bad = if arguments.skip_bad { BadLines::Skip } else { BadLines::Refuse };
-    let rows = read(&arguments.file, bad)?;
+    let rows = rows::read(&arguments.file, Kind::Exchanges, bad)?;
+    let tokenizer = arguments.tokenizer.as_deref().map(model::tokenizer).transpose()?;
     let statistic = TextStatistic::from(arguments.statistic);
-    let by_epoch = exchanges_by_epoch(&rows.rows, arguments)?;
+    let by_epoch = exchanges_by_epoch(&rows.rows, arguments, tokenizer.as_ref())?;
     let mut pooled: Option<Draws> = None;
     let (mut skipped, mut positions) = (Skipped::default(), 0);
     for (epoch, exchanges) in &by_epoch {
@@ -113,48 +119,36 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     for line in &rows.refused {
         output::talk(&format!("left out: {line}"));
     }
-    if arguments.json { output::json(&report)? } else { output::data(&page(&report))? }
+    if arguments.json {
+        output::json(&report)?
+    } else {
+        output::data(&page(&report))?
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &PathBuf, bad: BadLines) -> Result<text::Rows, Failure> {
-    if file.as_os_str() == "-" {
-        return Ok(text::read("standard input", io::stdin().lock(), bad)?);
-    }
-    let name = file.display().to_string();
-    let opened = std::fs::File::open(file).map_err(|error| Failure(format!("cannot read {name}: {error}")))?;
-    Ok(text::read(&name, BufReader::new(opened), bad)?)
-}
-
 /// The rows as exchanges, by epoch, each with its number in the file.
-fn exchanges_by_epoch(rows: &[Row], arguments: &Arguments) -> Result<BTreeMap<Epoch, Vec<(u32, Exchange)>>, Failure> {
+fn exchanges_by_epoch(
+    rows: &[Row],
+    arguments: &Arguments,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<BTreeMap<Epoch, Vec<(u32, Exchange)>>, Failure> {
     let mut by_epoch: BTreeMap<Epoch, Vec<(u32, Exchange)>> = BTreeMap::new();
     for (row, cluster) in rows.iter().zip(0..) {
         let epoch = row.epoch.as_ref().or(arguments.epoch.as_ref());
         let epoch = epoch.ok_or_else(|| {
             Failure(format!("line {}: the row names no epoch; add \"epoch\" to it or give --epoch", row.line))
         })?;
-        by_epoch.entry(epoch.clone()).or_default().push((cluster, exchange(row)?));
+        if let Some(audience) = &row.audience {
+            return Err(Failure(format!(
+                "line {}, field \"for\": the row was marked for {audience:?} under a key of its own; scoring such keys is \
+                 not supported yet: score rows without \"for\"",
+                row.line
+            )));
+        }
+        by_epoch.entry(epoch.clone()).or_default().push((cluster, rows::exchange(row, tokenizer)?));
     }
     Ok(by_epoch)
-}
-
-fn exchange(row: &Row) -> Result<Exchange, Failure> {
-    let needs_tokenizer = |field: &str| {
-        Failure(format!("line {}, field \"{field}\": text needs a tokenizer; give \"{field}_tokens\"", row.line))
-    };
-    let prompt = match &row.prompt {
-        None => Vec::new(),
-        Some(Prompt::Tokens(tokens)) => tokens.clone(),
-        Some(Prompt::Text(_)) => return Err(needs_tokenizer("prompt")),
-        Some(Prompt::Messages(_)) => return Err(needs_tokenizer("messages")),
-    };
-    let response = match &row.response {
-        Content::Tokens(tokens) => tokens.clone(),
-        Content::Text(_) => return Err(needs_tokenizer("response")),
-    };
-    let whole_context = matches!(row.prompt, Some(Prompt::Tokens(_)));
-    Ok(Exchange { prompt, response, whole_context, provenance: Provenance::Unknown })
 }
 
 /// What a person reads.

@@ -50,7 +50,9 @@ pub(super) fn serve(
         }
         sampler.pick(stream, context.len(), logits)
     };
-    let responses = generate(model, prompts, &serving.options, &mut pick, &mut |_, answer| finished(answer.len()))?;
-    let answer = |(prompt, response): (&Vec<TokenId>, Vec<TokenId>)| Answer { prompt: prompt.clone(), response };
+    let responses =
+        generate(model, prompts, &serving.options, &mut pick, &mut |_, answer| finished(answer.len()))?;
+    let answer =
+        |(prompt, response): (&Vec<TokenId>, Vec<TokenId>)| Answer { prompt: prompt.clone(), response };
     Ok(prompts.iter().zip(responses).map(answer).collect())
 }

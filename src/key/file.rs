@@ -34,10 +34,8 @@ impl KeyFile {
     /// # Errors
     /// Malformed JSON, another format, or a secret that is not 32 bytes. No error repeats any of the content.
     pub fn from_json(json: &str) -> Result<Self, KeyFileError> {
-        let stored: Stored = serde_json::from_str(json).map_err(|error| KeyFileError::Json {
-            line: error.line(),
-            column: error.column(),
-        })?;
+        let stored: Stored = serde_json::from_str(json)
+            .map_err(|error| KeyFileError::Json { line: error.line(), column: error.column() })?;
         if stored.format != FORMAT {
             return Err(KeyFileError::Format);
         }
@@ -63,7 +61,9 @@ impl KeyFile {
 #[non_exhaustive]
 pub enum KeyFileError {
     /// Not JSON with exactly the fields of a key file.
-    #[error("line {line}, column {column}: not a key file; it holds \"format\", \"created\", \"secret\" and perhaps \"note\"")]
+    #[error(
+        "line {line}, column {column}: not a key file; it holds \"format\", \"created\", \"secret\" and perhaps \"note\""
+    )]
     Json {
         /// Line, from 1.
         line: usize,
@@ -74,7 +74,9 @@ pub enum KeyFileError {
     #[error("field \"format\": this version reads \"{FORMAT}\" only")]
     Format,
     /// The secret is not 32 bytes in hexadecimal.
-    #[error("field \"secret\": {0}; restore the file from its backup, or make a new key with `taggant key new`")]
+    #[error(
+        "field \"secret\": {0}; restore the file from its backup, or make a new key with `taggant key new`"
+    )]
     Secret(HexError),
 }
 
@@ -96,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_secret_of_31_bytes_is_refused_without_repeating_it() {
-        let json = format!("{{\"format\":\"{FORMAT}\",\"created\":\"x\",\"secret\":\"{}\"}}", "ab".repeat(31));
+        let json =
+            format!("{{\"format\":\"{FORMAT}\",\"created\":\"x\",\"secret\":\"{}\"}}", "ab".repeat(31));
         let error = KeyFile::from_json(&json).unwrap_err();
         assert_eq!(error, KeyFileError::Secret(HexError { digits: 62 }));
         assert!(!error.to_string().contains("abab"));

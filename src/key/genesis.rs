@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use sha2::digest::Output;
 
-use super::{Commitment, Epoch, EpochKey, KeyId, Label, SchemeKey, Secret, epoch_commitment, label_commitment};
+use super::{
+    Commitment, Epoch, EpochKey, KeyId, Label, SchemeKey, Secret, epoch_commitment, label_commitment,
+};
 
 const FORMAT: &str = "taggant-genesis/1";
 const OPENING_FORMAT: &str = "taggant-opening/1";
@@ -65,7 +67,8 @@ pub struct Opening {
 impl Genesis {
     /// Commits to every key of `plan`: the epochs in order, each with the labels that may be opened.
     pub fn new(secret: &Secret, tokenizer_sha256: [u8; 32], plan: &[(Epoch, Vec<Label>)]) -> Self {
-        let leaves: Vec<Leaf> = plan.iter().flat_map(|(epoch, labels)| leaves(secret, epoch, labels)).collect();
+        let leaves: Vec<Leaf> =
+            plan.iter().flat_map(|(epoch, labels)| leaves(secret, epoch, labels)).collect();
         Self {
             format: FORMAT.to_owned(),
             key_id: secret.commitment().key_id(),
@@ -89,7 +92,12 @@ impl Genesis {
     ///
     /// # Errors
     /// The secret is another one, or the key was never committed to.
-    pub fn open(&self, secret: &Secret, epoch: &Epoch, label: Option<&Label>) -> Result<Opening, GenesisError> {
+    pub fn open(
+        &self,
+        secret: &Secret,
+        epoch: &Epoch,
+        label: Option<&Label>,
+    ) -> Result<Opening, GenesisError> {
         if secret.commitment().key_id() != self.key_id {
             return Err(GenesisError::OtherSecret(self.key_id.clone()));
         }
@@ -104,7 +112,9 @@ impl Genesis {
         let index = self
             .leaves
             .iter()
-            .position(|leaf| leaf.epoch == *epoch && leaf.label.as_ref() == label && leaf.commitment == commitment)
+            .position(|leaf| {
+                leaf.epoch == *epoch && leaf.label.as_ref() == label && leaf.commitment == commitment
+            })
             .ok_or_else(|| GenesisError::NotCommitted(describe(epoch, label)))?;
         Ok(self.opening(index, key))
     }
@@ -223,7 +233,8 @@ mod tests {
 
     fn genesis() -> (Secret, Epoch, Label, Genesis) {
         let secret = Secret::from_bytes([7; 32]);
-        let (epoch, label): (Epoch, Label) = ("2026-q4".parse().unwrap(), "green/1/w1/b2/t1".parse().unwrap());
+        let (epoch, label): (Epoch, Label) =
+            ("2026-q4".parse().unwrap(), "green/1/w1/b2/t1".parse().unwrap());
         let genesis = Genesis::new(&secret, [1; 32], &[(epoch.clone(), vec![label.clone()])]);
         (secret, epoch, label, genesis)
     }

@@ -61,7 +61,8 @@ pub struct Green {
 impl Green {
     pub(super) fn new(parameters: Parameters, key: &SchemeKey) -> Self {
         #[expect(clippy::expect_used, reason = "a parsed spec has lanes that divide a word")]
-        let bits = LaneBits::new(parameters.gamma.bits()).expect("a parsed spec has lanes that divide a word");
+        let bits =
+            LaneBits::new(parameters.gamma.bits()).expect("a parsed spec has lanes that divide a word");
         Self { bits, threshold: parameters.gamma.threshold(), prf: key.prf() }
     }
 

@@ -41,10 +41,11 @@ impl FromStr for Parameters {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let (label, arms) = text.strip_suffix("+2").map_or((text, Arms::One), |label| (label, Arms::Two));
-        let width = label.strip_prefix("gumbel/1/").and_then(super::width).ok_or_else(|| SpecError::Parameter {
-            spec: text.to_owned(),
-            what: "expected gumbel/1/w<width>, width 0 to 16, with +2 for two arms".to_owned(),
-        })?;
+        let width =
+            label.strip_prefix("gumbel/1/").and_then(super::width).ok_or_else(|| SpecError::Parameter {
+                spec: text.to_owned(),
+                what: "expected gumbel/1/w<width>, width 0 to 16, with +2 for two arms".to_owned(),
+            })?;
         Ok(Self { width, arms })
     }
 }
@@ -93,5 +94,9 @@ impl Gumbel {
 pub fn minus_ln_u(word: u32) -> f64 {
     const SCALE: f64 = 1.0 / 4_294_967_296.0;
     let c = u32::MAX - word;
-    if c < 1 << 31 { -libm::log1p(-(f64::from(c) + 0.5) * SCALE) } else { -libm::log((f64::from(word) + 0.5) * SCALE) }
+    if c < 1 << 31 {
+        -libm::log1p(-(f64::from(c) + 0.5) * SCALE)
+    } else {
+        -libm::log((f64::from(word) + 0.5) * SCALE)
+    }
 }

@@ -44,11 +44,16 @@ pub fn mass(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreErro
 ///
 /// # Errors
 /// A row that is no distribution, references that do not fit the rows, or marked inputs at width 0.
-pub fn residual(width: Width, rows: &[Prediction<'_>], references: &[&[f32]]) -> Result<Evidence, ScoreError> {
+pub fn residual(
+    width: Width,
+    rows: &[Prediction<'_>],
+    references: &[&[f32]],
+) -> Result<Evidence, ScoreError> {
     let table = Table::new(width, rows, |row, sums| {
         let q = rows[row].q;
         let b = references.get(row).filter(|b| b.len() == q.len());
-        let b = b.ok_or(ScoreError::Row { row, what: "its reference is missing or has another vocabulary" })?;
+        let b =
+            b.ok_or(ScoreError::Row { row, what: "its reference is missing or has another vocabulary" })?;
         check(row, b)?;
         for ((sum, q), b) in sums.iter_mut().zip(q).zip(*b) {
             let (q, b) = (f64::from(*q), f64::from(*b));
@@ -81,8 +86,14 @@ impl Table {
         mut add: impl FnMut(usize, &mut [f64]) -> Result<(), ScoreError>,
     ) -> Result<Self, ScoreError> {
         let windows = Windows::default();
-        let mut table =
-            Self { width, windows, sums: Vec::new(), clusters: Vec::new(), skipped: Skipped::default(), rows: 0 };
+        let mut table = Self {
+            width,
+            windows,
+            sums: Vec::new(),
+            clusters: Vec::new(),
+            skipped: Skipped::default(),
+            rows: 0,
+        };
         for (at, row) in rows.iter().enumerate() {
             check(at, row.q)?;
             table.rows += 1;
@@ -141,7 +152,13 @@ impl Table {
             }
         }
         let whole = tally.whole(Scale::Quantile);
-        Evidence { width: self.width, windows: self.windows, whole, skipped: self.skipped, positions: self.rows }
+        Evidence {
+            width: self.width,
+            windows: self.windows,
+            whole,
+            skipped: self.skipped,
+            positions: self.rows,
+        }
     }
 }
 
@@ -167,7 +184,8 @@ mod tests {
         let (q, p) = ([0.5, 0.25, 0.25, 0.0], [0.0, 0.25, 0.25, 0.5]);
         let rows = [row(&[3, 7], &q), row(&[9, 7], &p), row(&[8], &q)];
         let evidence = mass(width, &rows).unwrap();
-        let a: Vec<_> = evidence.coefficients().entries().iter().map(|e| (e.input.window, e.coefficient)).collect();
+        let a: Vec<_> =
+            evidence.coefficients().entries().iter().map(|e| (e.input.window, e.coefficient)).collect();
         assert_eq!(a, [(0, 127), (0, 127), (0, 127), (0, 127), (1, 127), (1, 64), (1, 64)]);
     }
 

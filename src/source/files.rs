@@ -19,10 +19,12 @@ pub enum Access {
 /// What the system says, with the path. The old file, if any, is untouched then, and the half-written one is removed.
 pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
     let aside = aside(path);
-    let written = write_synced(&aside, bytes, access).and_then(|()| fs::rename(&aside, path)).and_then(|()| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    });
+    let written =
+        write_synced(&aside, bytes, access).and_then(|()| fs::rename(&aside, path)).and_then(|()| {
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder)?.sync_all()
+        });
     written.map_err(|source| {
         // The error that matters is the first one.
         let _ = fs::remove_file(&aside);
@@ -34,6 +36,7 @@ pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError>
 ///
 /// # Errors
 /// What the system says, with the path.
+#[expect(clippy::disallowed_methods, reason = "this is the rim")]
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|source| FileError { doing: "read", path: path.to_owned(), source })
 }
@@ -42,6 +45,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 ///
 /// # Errors
 /// What the system says, with the path; bytes that are not UTF-8.
+#[expect(clippy::disallowed_methods, reason = "this is the rim")]
 pub fn read_text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|source| FileError { doing: "read", path: path.to_owned(), source })
 }
@@ -51,7 +55,11 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
 /// # Errors
 /// What the system says, with the path.
 pub fn make_folder(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(|source| FileError { doing: "create the folder", path: path.to_owned(), source })
+    fs::create_dir_all(path).map_err(|source| FileError {
+        doing: "create the folder",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// A file or folder that could not be read or written.

@@ -50,7 +50,8 @@ pub fn read(source: &KeySource, permissions: Permissions) -> Result<KeyFile, Key
         KeySource::File(path) => {
             check_permissions(path, permissions)?;
             let json = Zeroizing::new(files::read_text(path)?);
-            KeyFile::from_json(&json).map_err(|error| KeyError::Content { of: path.display().to_string(), error })
+            KeyFile::from_json(&json)
+                .map_err(|error| KeyError::Content { of: path.display().to_string(), error })
         }
         KeySource::Environment(name) => {
             let text = std::env::var(name).map_err(|_| KeyError::NoVariable(name.clone()))?;
@@ -76,7 +77,9 @@ fn output_of(line: &str) -> Result<Zeroizing<String>, KeyError> {
     if !output.status.success() {
         return Err(failed(format!("it ended with {}", output.status)));
     }
-    String::from_utf8(output.stdout).map(Zeroizing::new).map_err(|_| failed("its output is not UTF-8".to_owned()))
+    String::from_utf8(output.stdout)
+        .map(Zeroizing::new)
+        .map_err(|_| failed("its output is not UTF-8".to_owned()))
 }
 
 #[cfg(unix)]

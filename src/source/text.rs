@@ -59,6 +59,15 @@ pub enum Content {
     Tokens(Vec<TokenId>),
 }
 
+/// What a row must hold besides its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An answer: rows to be scored.
+    Exchanges,
+    /// A prompt: rows to be answered. What they say of an answer is not read.
+    Prompts,
+}
+
 /// What happens to lines that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadLines {
@@ -95,7 +104,7 @@ pub struct BadLine {
 ///
 /// # Errors
 /// A file without rows, one that cannot be read, or its first bad line under [`BadLines::Refuse`].
-pub fn read(name: &str, mut input: impl BufRead, bad: BadLines) -> Result<Rows, BadLine> {
+pub fn read(name: &str, mut input: impl BufRead, kind: Kind, bad: BadLines) -> Result<Rows, BadLine> {
     let mut rows = Rows::default();
     let mut ids = HashSet::new();
     let mut line = Vec::new();
@@ -109,14 +118,16 @@ pub fn read(name: &str, mut input: impl BufRead, bad: BadLines) -> Result<Rows, 
             Ok(_) if line.iter().all(u8::is_ascii_whitespace) => continue,
             Ok(_) => {}
         }
-        match parse(&line, number, &mut ids) {
+        match parse(&line, number, kind, &mut ids) {
             Ok(row) => rows.rows.push(row),
             Err(Fault { field, what }) if bad == BadLines::Skip => rows.refused.push(at(field, what)),
-            Err(Fault { field, what }) => return Err(at(field, format!("{what}; or leave such lines out with --skip-bad"))),
+            Err(Fault { field, what }) => {
+                return Err(at(field, format!("{what}; or leave such lines out with --skip-bad")));
+            }
         }
     }
     if rows.rows.is_empty() && rows.refused.is_empty() {
-        let what = "the file holds no rows; expected one JSON object a line with \"id\" and \"response\"";
+        let what = "the file holds no rows; expected one JSON object with an \"id\" a line";
         return Err(BadLine { file: name.to_owned(), line: 1, field: None, what: what.to_owned() });
     }
     Ok(rows)
@@ -131,7 +142,7 @@ fn fault<T>(field: &'static str, what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { field: Some(field), what: what.into() })
 }
 
-fn parse(line: &[u8], number: usize, ids: &mut HashSet<String>) -> Result<Row, Fault> {
+fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<String>) -> Result<Row, Fault> {
     let whole = |what: String| Fault { field: None, what };
     let text = std::str::from_utf8(line).map_err(|error| {
         whole(format!("not UTF-8 at byte {}; save the file as UTF-8", error.valid_up_to() + 1))
@@ -142,12 +153,18 @@ fn parse(line: &[u8], number: usize, ids: &mut HashSet<String>) -> Result<Row, F
     let row = Row {
         id: id(&fields)?,
         prompt: prompt(&fields)?,
-        response: response(&fields)?,
+        response: match kind {
+            Kind::Exchanges => response(&fields)?,
+            Kind::Prompts => Content::Tokens(Vec::new()),
+        },
         epoch: epoch(&fields)?,
         audience: text_field(&fields, "for")?,
         line: number,
         fields,
     };
+    if kind == Kind::Prompts && row.prompt.is_none() {
+        return fault("prompt", "is missing; give \"prompt\", \"prompt_tokens\" or \"messages\"");
+    }
     if !ids.insert(row.id.clone()) {
         return fault("id", format!("{:?} stands on an earlier line too; ids are unique", row.id));
     }
@@ -169,10 +186,10 @@ fn id(fields: &Map<String, Value>) -> Result<String, Fault> {
     }
 }
 
+/// Token ids win over text: they are what the model saw.
 fn prompt(fields: &Map<String, Value>) -> Result<Option<Prompt>, Fault> {
-    let given = ["prompt", "prompt_tokens", "messages"].iter().filter(|field| fields.contains_key(**field)).count();
-    if given > 1 {
-        return fault("prompt", "give one of \"prompt\", \"prompt_tokens\" and \"messages\"");
+    if fields.contains_key("prompt") && fields.contains_key("messages") {
+        return fault("prompt", "give one of \"prompt\" and \"messages\"");
     }
     if let Some(tokens) = fields.get("prompt_tokens") {
         return token_ids(tokens, "prompt_tokens").map(|tokens| Some(Prompt::Tokens(tokens)));
@@ -185,13 +202,15 @@ fn prompt(fields: &Map<String, Value>) -> Result<Option<Prompt>, Fault> {
     Ok(text_field(fields, "prompt")?.map(Prompt::Text))
 }
 
+/// Token ids win over text: they are what the model wrote.
 fn response(fields: &Map<String, Value>) -> Result<Content, Fault> {
-    match (fields.get("response"), fields.get("response_tokens")) {
-        (Some(_), Some(_)) => fault("response", "give one of \"response\" and \"response_tokens\""),
-        (None, Some(tokens)) => token_ids(tokens, "response_tokens").map(Content::Tokens),
-        (Some(Value::String(text)), None) => Ok(Content::Text(text.clone())),
-        (Some(_), None) => fault("response", "must be text; token ids go into \"response_tokens\""),
-        (None, None) => fault("response", "is missing; give \"response\" (text) or \"response_tokens\" (ids)"),
+    if let Some(tokens) = fields.get("response_tokens") {
+        return token_ids(tokens, "response_tokens").map(Content::Tokens);
+    }
+    match fields.get("response") {
+        Some(Value::String(text)) => Ok(Content::Text(text.clone())),
+        Some(_) => fault("response", "must be text; token ids go into \"response_tokens\""),
+        None => fault("response", "is missing; give \"response\" (text) or \"response_tokens\" (ids)"),
     }
 }
 
@@ -223,12 +242,16 @@ mod tests {
     use super::*;
 
     fn one(line: &str) -> Result<Row, String> {
-        read("rows.jsonl", line.as_bytes(), BadLines::Refuse).map(|rows| rows.rows[0].clone()).map_err(|e| e.to_string())
+        read("rows.jsonl", line.as_bytes(), Kind::Exchanges, BadLines::Refuse)
+            .map(|rows| rows.rows[0].clone())
+            .map_err(|e| e.to_string())
     }
 
     #[test]
     fn each_form_is_read_and_unknown_fields_are_kept() {
-        let row = one(r#"{"id":7,"prompt_tokens":[1,2],"response_tokens":[3],"epoch":"2026-q4","extra":{"a":1}}"#).unwrap();
+        let row =
+            one(r#"{"id":7,"prompt_tokens":[1,2],"response_tokens":[3],"epoch":"2026-q4","extra":{"a":1}}"#)
+                .unwrap();
         assert_eq!((row.id.as_str(), row.prompt), ("7", Some(Prompt::Tokens(vec![1, 2]))));
         assert_eq!(row.fields["extra"]["a"], 1);
         let chat = one(r#"{"id":"x","messages":[{"role":"user","content":"hi"}],"response":"yo"}"#).unwrap();
@@ -240,9 +263,12 @@ mod tests {
         for (line, part) in [
             (r#"{"response":"x"}"#, "line 1, field \"id\": is missing"),
             (r#"{"id":"a"}"#, "field \"response\": is missing"),
-            (r#"{"id":"a","response_tokens":[4294967296]}"#, "field \"response_tokens\": entry 0 is 4294967296, above"),
+            (
+                r#"{"id":"a","response_tokens":[4294967296]}"#,
+                "field \"response_tokens\": entry 0 is 4294967296, above",
+            ),
             (r#"{"id":"a","response_tokens":[-1]}"#, "entry 0 is -1, not a token id"),
-            (r#"{"id":"a","response":"x","prompt":"y","prompt_tokens":[]}"#, "give one of"),
+            (r#"{"id":"a","response":"x","prompt":"y","messages":[]}"#, "give one of"),
             (r#"{"id":"a","response":"x","epoch":"a b"}"#, "field \"epoch\""),
             (r#"{"id":"a","response":"#, "not a JSON object"),
             ("[]", "not a JSON object"),
@@ -259,9 +285,9 @@ mod tests {
     #[test]
     fn invalid_utf8_names_the_byte_and_skipping_counts_it() {
         let bytes = b"{\"id\":1,\"response\":\"ok\"}\n{\"id\":2,\"response\":\"\xff\"}\n";
-        let error = read("r", &bytes[..], BadLines::Refuse).unwrap_err().to_string();
+        let error = read("r", &bytes[..], Kind::Exchanges, BadLines::Refuse).unwrap_err().to_string();
         assert!(error.contains("line 2: not UTF-8 at byte 21"), "{error}");
-        let rows = read("r", &bytes[..], BadLines::Skip).unwrap();
+        let rows = read("r", &bytes[..], Kind::Exchanges, BadLines::Skip).unwrap();
         assert_eq!((rows.rows.len(), rows.refused.len()), (1, 1));
     }
 }

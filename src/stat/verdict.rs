@@ -206,7 +206,13 @@ impl Moments {
             return Err(TestError::NoDraws);
         }
         let n_eff = variance * variance / squares.value();
-        Ok(Self { sum: sum.value(), mean: mean.value(), sd: variance.sqrt(), n_eff, largest_share: largest / variance })
+        Ok(Self {
+            sum: sum.value(),
+            mean: mean.value(),
+            sd: variance.sqrt(),
+            n_eff,
+            largest_share: largest / variance,
+        })
     }
 }
 
@@ -241,7 +247,8 @@ impl Tail {
             *counts.entry(LatticeLaw::Bernoulli { coefficient, rate: rate(gamma)? }).or_default() += 1;
             k += i64::from(coefficient) * i64::from(draw.word());
         }
-        let terms: Vec<LatticeTerm> = counts.into_iter().map(|(law, count)| LatticeTerm { law, count }).collect();
+        let terms: Vec<LatticeTerm> =
+            counts.into_iter().map(|(law, count)| LatticeTerm { law, count }).collect();
         let tail = lattice_ln_sf(&terms, k)?;
         let method = match tail.method {
             Method::Binomial => TailMethod::Binomial,

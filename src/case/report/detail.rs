@@ -55,7 +55,7 @@ fn e_values(view: &View<'_>, at: Access) -> Markup {
     html! {
         @if lines.iter().any(|line| line.points.len() > 1) {
             figure {
-                div.scroll { (figure::e_values(&lines, log10_from_ln(ln(view.plan.alpha)), read)) }
+                div.scroll { (figure::e_values(&lines, log10_from_ln(ln(view.plan.level())), read)) }
                 figcaption {
                     strong { "Evidence as it came in: " (access(at)) "." } " The e-value is what a stake of 1 has become by betting, "
                     "at fair odds, that draws fall on the key's side. Chance lets it pass 1/α with a probability of at most α, however "
@@ -262,7 +262,7 @@ fn positive(view: &View<'_>) -> Markup {
             ul { @for student in students {
                 li {
                     (student.test) ": p ≤ " (probability(student.verdict_ln_p)) " – "
-                    @if student.adjusted_ln_p <= ln(view.plan.alpha) { "the test finds what we put there." }
+                    @if student.adjusted_ln_p <= ln(view.plan.level()) { "the test finds what we put there." }
                     @else { strong { "the test does not find what we put there." } }
                 }
             } }

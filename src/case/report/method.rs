@@ -124,7 +124,7 @@ fn the_verdict(view: &View<'_>) -> Markup {
             }
         }
         p {
-            strong { "Evidence found" } ": p ≤ α = " (probability(ln(view.plan.alpha))) " after Holm's correction over all registered "
+            strong { "Evidence found" } ": p ≤ α = " (probability(ln(view.plan.level()))) " after Holm's correction over all registered "
             "tests, and no negative control of the same access at p ≤ 0.01/m. " strong { "No evidence" } ": p > α, and a power of at "
             "least 90 % for the effect named in the plan. " strong { "Inconclusive" } ": everything else."
         }

@@ -1,5 +1,6 @@
 //! The demo's plan: every field, before the first probe.
 
+use super::super::verdict;
 use super::Setting;
 use crate::case::plan::{
     Access, FORMAT, MarkedUnder, Plan, Planned, PlannedTest, Pool, Role, Source, Statistic, prompts_sha256,
@@ -76,13 +77,18 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
 
 /// A source that nothing marked went into.
 pub(super) fn unmarked(name: &str, sha256: crate::key::Commitment, why_no_date: &str) -> Source {
-    Source { name: name.to_owned(), sha256, created: Planned::absent(why_no_date), keys: Vec::<MarkedUnder>::new() }
+    Source {
+        name: name.to_owned(),
+        sha256,
+        created: Planned::absent(why_no_date),
+        keys: Vec::<MarkedUnder>::new(),
+    }
 }
 
 fn tests(setting: &Setting, design: &Design) -> Vec<PlannedTest> {
     let planned = |name: &str, suspect: &str, role, epoch: &Epoch| {
         let of = |(access, statistic, sources): &(Access, Statistic, Vec<String>)| PlannedTest {
-            name: format!("{name}/{}", word(*access)),
+            name: format!("{name}/{}", verdict::access(*access)),
             suspect: suspect.to_owned(),
             role,
             access: *access,
@@ -102,13 +108,4 @@ fn tests(setting: &Setting, design: &Design) -> Vec<PlannedTest> {
     }
     tests.extend(of_role(|role| role == Role::Innocent));
     tests
-}
-
-/// An access as one word.
-pub(super) fn word(access: Access) -> &'static str {
-    match access {
-        Access::Distributions => "distributions",
-        Access::Reading => "reading",
-        Access::Text => "text",
-    }
 }

@@ -38,9 +38,30 @@ const TEMPLATES: [&str; 8] = [
     "What should everybody know about",
 ];
 const TOPICS: [&str; 24] = [
-    "the sea", "a lost dog", "baking bread", "the moon", "an old house", "learning to swim", "the weather", "trains",
-    "a birthday", "gardens", "bees", "a long walk", "music", "the library", "winter", "cooking for friends", "a bridge",
-    "honest work", "mountains", "the market", "sleep", "a rainy day", "bicycles", "the stars",
+    "the sea",
+    "a lost dog",
+    "baking bread",
+    "the moon",
+    "an old house",
+    "learning to swim",
+    "the weather",
+    "trains",
+    "a birthday",
+    "gardens",
+    "bees",
+    "a long walk",
+    "music",
+    "the library",
+    "winter",
+    "cooking for friends",
+    "a bridge",
+    "honest work",
+    "mountains",
+    "the market",
+    "sleep",
+    "a rainy day",
+    "bicycles",
+    "the stars",
 ];
 /// Longest answer.
 const ANSWER: usize = 63;
@@ -49,13 +70,21 @@ const PASSES: usize = 16;
 /// Fresh prompts for the text test.
 const PROBES: usize = 300;
 
-pub(super) fn run(model: &str, seed: u64, tokens: usize, out: &Path, stages: &mut Stages) -> Result<Probed, Failure> {
+pub(super) fn run(
+    model: &str,
+    seed: u64,
+    tokens: usize,
+    out: &Path,
+    stages: &mut Stages,
+) -> Result<Probed, Failure> {
     let path = model_path(model)?;
     stages.start("load the teacher", 0);
     let mut gguf = Gguf::open(&path)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let teacher = Llama::from_gguf(&mut gguf)?;
-    let end = tokenizer.id("<|im_end|>").ok_or("the model has no <|im_end|> token: only ChatML models can be the teacher")?;
+    let end = tokenizer
+        .id("<|im_end|>")
+        .ok_or("the model has no <|im_end|> token: only ChatML models can be the teacher")?;
     let setting = Setting::new(seed, tokenizer.digest())?;
 
     let (marked, plain) = harvest(&setting, &teacher, &tokenizer, end, tokens, stages)?;
@@ -72,7 +101,11 @@ fn model_path(model: &str) -> Result<PathBuf, Failure> {
         return Ok(model.into());
     }
     let path = SMOLLM2.path();
-    if path.exists() { Ok(path) } else { Err(Failure("smollm2 is not here yet: run `taggant model fetch smollm2` first".to_owned())) }
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(Failure("smollm2 is not here yet: run `taggant model fetch smollm2` first".to_owned()))
+    }
 }
 
 /// The teacher's answers to requests, marked and unmarked, side by side in two threads.
@@ -85,7 +118,8 @@ fn harvest(
     stages: &mut Stages,
 ) -> Result<(Vec<Answer>, Vec<Answer>), Failure> {
     let embedder = Embedder::new(setting.spec.open(&setting.epoch_key()), setting.delta)?;
-    let requests = TOPICS.iter().flat_map(|topic| TEMPLATES.iter().map(move |template| format!("{template} {topic}.")));
+    let requests =
+        TOPICS.iter().flat_map(|topic| TEMPLATES.iter().map(move |template| format!("{template} {topic}.")));
     let prompts: Vec<Vec<TokenId>> =
         requests.map(|request| tokenizer.chat(&request)).collect::<Result<_, ModelError>>()?;
     stages.start("the teacher serves answers, marked and unmarked", 2 * tokens as u64);
@@ -108,9 +142,13 @@ fn harvest(
         }
         Ok::<_, ModelError>(answers)
     };
-    side_by_side(|| served(Some(&embedder), "marked"), || served(None, "unmarked"), || {
-        stages.at(done.load(Ordering::Relaxed));
-    })
+    side_by_side(
+        || served(Some(&embedder), "marked"),
+        || served(None, "unmarked"),
+        || {
+            stages.at(done.load(Ordering::Relaxed));
+        },
+    )
 }
 
 /// A student of the marked answers, and two controls of the unmarked ones; each knows the tokens it was trained on.
@@ -126,23 +164,25 @@ fn train_all(
     let learn = |name: &'static str, role: Role, answers: &[Answer]| {
         let texts: Vec<Vec<TokenId>> = answers.iter().map(|answer| answer.response.clone()).collect();
         let vocabulary = Vocabulary::seen(&texts, end);
-        let config = Config {
-            vocab: vocabulary.columns().unwrap_or(0),
-            width: 96,
-            layers: 1,
-            heads: 4,
-            context: 64,
-        };
+        let config =
+            Config { vocab: vocabulary.columns().unwrap_or(0), width: 96, layers: 1, heads: 4, context: 64 };
         let seed = setting.stream(name);
         let texts: Vec<Vec<u32>> = texts.iter().map(|text| vocabulary.encode(text)).collect();
         let separator = vocabulary.encode(&[end])[0];
         let options = train::Options { seed, ..train::Options::default() };
         let mut last = 0;
-        let model = distil(&SmallModel::random(config, seed)?, &texts, separator, PASSES, &options, &mut |progress| {
-            let now = 1_000 * progress.step as u64 / progress.steps.max(1) as u64;
-            done.fetch_add(now - last, Ordering::Relaxed);
-            last = now;
-        })?;
+        let model = distil(
+            &SmallModel::random(config, seed)?,
+            &texts,
+            separator,
+            PASSES,
+            &options,
+            &mut |progress| {
+                let now = 1_000 * progress.step as u64 / progress.steps.max(1) as u64;
+                done.fetch_add(now - last, Ordering::Relaxed);
+                last = now;
+            },
+        )?;
         Ok::<_, ModelError>(Suspect { name, role, model, vocabulary })
     };
     let (first, second) = plain.split_at(plain.len() / 2);

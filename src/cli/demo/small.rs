@@ -22,8 +22,10 @@ use crate::embed::Embedder;
 use crate::source::model::{END, Embedded, embedded};
 use crate::token::TokenId;
 
-/// Fresh prompts for the probes.
-const PROBES: usize = 300;
+/// Answers asked of each suspect. Prompts come round again where there are fewer: repeats were fixed beforehand.
+const PROBES: usize = 600;
+/// One opening in this many is kept for the probes.
+const KEPT: usize = 4;
 /// Longest answer.
 const ANSWER: usize = 60;
 /// Passes over the harvested answers.
@@ -34,7 +36,8 @@ pub(super) fn run(seed: u64, tokens: usize, out: &Path, stages: &mut Stages) -> 
     let end = models.tokenizer.id(END).ok_or("the embedded tokenizer has no end of text")?;
     let setting = Setting::new(seed, models.tokenizer.digest())?;
     let mut prompts = prompts(&models, end, setting.stream("prompts"))?;
-    let pool = prompts.split_off(prompts.len() - PROBES.min(prompts.len() / 4));
+    let kept = prompts.split_off(prompts.len() - prompts.len() / KEPT);
+    let pool: Vec<Vec<TokenId>> = kept.into_iter().cycle().take(PROBES).collect();
 
     let (marked, plain) = harvest(&setting, &models.teacher, &prompts, end, tokens, stages)?;
     let (student, control) = train_both(&setting, &models.student, [&marked, &plain], end, stages)?;
@@ -53,7 +56,8 @@ pub(super) fn run(seed: u64, tokens: usize, out: &Path, stages: &mut Stages) -> 
 /// The openings as prompts, in an order of the seed's.
 fn prompts(models: &Embedded, end: TokenId, seed: u64) -> Result<Vec<Vec<TokenId>>, Failure> {
     let encode = |opening: &&str| Ok([vec![end], models.tokenizer.encode(opening)?].concat());
-    let mut prompts: Vec<Vec<TokenId>> = models.openings.iter().map(encode).collect::<Result<_, ModelError>>()?;
+    let mut prompts: Vec<Vec<TokenId>> =
+        models.openings.iter().map(encode).collect::<Result<_, ModelError>>()?;
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     for at in (1..prompts.len()).rev() {
         let other = usize::try_from(rng.next_u64() % (at as u64 + 1)).unwrap_or(0);
@@ -93,9 +97,13 @@ fn harvest(
         }
         Ok::<_, ModelError>(answers)
     };
-    side_by_side(|| served(Some(&embedder), "marked"), || served(None, "unmarked"), || {
-        stages.at(done.load(Ordering::Relaxed));
-    })
+    side_by_side(
+        || served(Some(&embedder), "marked"),
+        || served(None, "unmarked"),
+        || {
+            stages.at(done.load(Ordering::Relaxed));
+        },
+    )
 }
 
 /// The student learns the marked answers, the control the unmarked ones, one thread each.
@@ -110,14 +118,19 @@ fn train_both(
     let done = [AtomicU64::new(0), AtomicU64::new(0)];
     let learn = |answers: &[Answer], purpose: &str, done: &AtomicU64| {
         let texts: Vec<Vec<TokenId>> = answers.iter().map(|answer| answer.tokens()[1..].to_vec()).collect();
-        let options = train::Options { seed: setting.stream(purpose), rate: 1e-3, ..train::Options::default() };
+        let options =
+            train::Options { seed: setting.stream(purpose), rate: 1e-3, ..train::Options::default() };
         distil(base, &texts, end, PASSES, &options, &mut |progress| {
             done.store(1_000 * progress.step as u64 / progress.steps.max(1) as u64, Ordering::Relaxed);
         })
     };
-    side_by_side(|| learn(marked, "student", &done[0]), || learn(plain, "control", &done[1]), || {
-        stages.at(done.iter().map(|done| done.load(Ordering::Relaxed)).sum());
-    })
+    side_by_side(
+        || learn(marked, "student", &done[0]),
+        || learn(plain, "control", &done[1]),
+        || {
+            stages.at(done.iter().map(|done| done.load(Ordering::Relaxed)).sum());
+        },
+    )
 }
 
 /// Every suspect answers the pool and shows its distributions, two at a time.
@@ -144,9 +157,13 @@ fn probe(
         Ok::<_, ModelError>(material)
     };
     let (first, second) = cast.split_at(cast.len().div_ceil(2));
-    let (mut material, rest) = side_by_side(|| probe(first), || probe(second), || {
-        stages.at(done.load(Ordering::Relaxed));
-    })?;
+    let (mut material, rest) = side_by_side(
+        || probe(first),
+        || probe(second),
+        || {
+            stages.at(done.load(Ordering::Relaxed));
+        },
+    )?;
     material.extend(rest);
     Ok(material)
 }
@@ -163,7 +180,9 @@ fn design(models: &Embedded, cast: &[Suspect], tokens: usize) -> Result<Design, 
         sources: vec![unmarked(reference, digest(&models.teacher)?, built_in)],
         reference: Planned::Set { value: reference.to_owned() },
         answer_tokens: u32::try_from(ANSWER).unwrap_or(u32::MAX),
-        effect: format!("all of {tokens} training tokens marked with delta 2, {PASSES} passes, from another base"),
+        effect: format!(
+            "all of {tokens} training tokens marked with delta 2, {PASSES} passes, from another base"
+        ),
     })
 }
 

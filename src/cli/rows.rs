@@ -1,0 +1,51 @@
+//! Rows from files and standard input, as exchanges.
+
+use std::io::{self, BufReader};
+use std::path::Path;
+
+use taggant_model::tokenizer::Tokenizer;
+
+use super::Failure;
+use crate::score::{Exchange, Provenance};
+use crate::source::text::{self, BadLines, Content, Kind, Prompt, Row, Rows};
+use crate::token::TokenId;
+
+/// Reads rows; `-` is standard input.
+pub(super) fn read(file: &Path, kind: Kind, bad: BadLines) -> Result<Rows, Failure> {
+    if file.as_os_str() == "-" {
+        return Ok(text::read("standard input", io::stdin().lock(), kind, bad)?);
+    }
+    let name = file.display().to_string();
+    let opened =
+        std::fs::File::open(file).map_err(|error| Failure(format!("cannot read {name}: {error}")))?;
+    Ok(text::read(&name, BufReader::new(opened), kind, bad)?)
+}
+
+/// A row of unknown origin as an exchange. Text lacks the chat template, so only token prompts are whole contexts.
+pub(super) fn exchange(row: &Row, tokenizer: Option<&Tokenizer>) -> Result<Exchange, Failure> {
+    let encode = |field: &str, text: &str| -> Result<Vec<TokenId>, Failure> {
+        let tokenizer = tokenizer.ok_or_else(|| {
+            Failure(format!(
+                "line {}, field \"{field}\": text needs a tokenizer; give --tokenizer, or token ids",
+                row.line
+            ))
+        })?;
+        Ok(tokenizer.encode(text)?)
+    };
+    let prompt = match &row.prompt {
+        None => Vec::new(),
+        Some(Prompt::Tokens(tokens)) => tokens.clone(),
+        Some(Prompt::Text(text)) => encode("prompt", text)?,
+        Some(Prompt::Messages(turns)) => {
+            let texts: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
+            encode("messages", &texts.join("\n"))?
+        }
+    };
+    let response = match &row.response {
+        Content::Tokens(tokens) => tokens.clone(),
+        Content::Text(text) => encode("response", text)?,
+    };
+    let whole_context =
+        matches!(row.prompt, Some(Prompt::Tokens(_))) && matches!(row.response, Content::Tokens(_));
+    Ok(Exchange { prompt, response, whole_context, provenance: Provenance::Unknown })
+}

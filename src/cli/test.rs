@@ -1,0 +1,124 @@
+//! `taggant test`: runs a sealed plan over raw material. The exit code is the primary verdict.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Failure, key, now, output, plan, rows, verdict};
+use crate::case::bundle::{Bundle, Parts};
+use crate::case::material::{Answer, Content, Material};
+use crate::case::{Verdict, analyse};
+use crate::key::{Genesis, Opening, SchemeKey};
+use crate::source::files;
+use crate::source::text::{BadLines, Kind};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    key: key::Key,
+    /// The genesis that was published before service
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// A suspect's answers to the plan's pool, in its order: NAME=FILE.jsonl with prompt_tokens and response_tokens
+    #[arg(long = "answers", value_name = "NAME=FILE")]
+    answers: Vec<String>,
+    /// Material of an earlier bundle
+    #[arg(long, value_name = "BUNDLE")]
+    material: Option<PathBuf>,
+    /// Where to write the new bundle
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The sealed plan
+    plan: PathBuf,
+}
+
+/// Exit 0: evidence found; 1: no evidence; 3: inconclusive. The first test of the plan is the primary one.
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let sealed = plan::read(&arguments.plan)?;
+    let genesis = Genesis::from_json(&files::read_text(&arguments.genesis)?)?;
+    if genesis.root != sealed.plan().genesis_root {
+        return Err(Failure("the genesis is not the one that the plan names: its root differs".to_owned()));
+    }
+    let secret = arguments.key.read()?.secret;
+    let labels = sealed.spec().labels(&sealed.spec().label());
+    let mut openings: Vec<Opening> = Vec::new();
+    for test in sealed.tests() {
+        for label in &labels {
+            let opening = genesis.open(&secret, &test.epoch, Some(label))?;
+            if !openings.contains(&opening) {
+                openings.push(opening);
+            }
+        }
+    }
+    let keys: Vec<SchemeKey> = openings
+        .iter()
+        .map(|opening| opening.verify(&genesis.root))
+        .filter_map(Result::transpose)
+        .collect::<Result<_, _>>()?;
+    let material = material(arguments)?;
+    let analysis = analyse(&sealed, &material, &keys)?;
+    let primary = analysis.primary();
+    if let Some(path) = &arguments.bundle {
+        let parts =
+            Parts { plan: sealed, genesis, openings, material, analysis: analysis.clone(), created: now() };
+        Bundle::new(parts)?.write(path)?;
+    }
+    if arguments.json {
+        let result = serde_json::json!({ "schema": "taggant/test/1", "verdict": primary, "findings": analysis.findings });
+        output::json(&result)?;
+    } else {
+        output::data(&format!(
+            "{}\n\nprimary test: {}\n",
+            verdict::table(&analysis.findings),
+            verdict::words(primary)
+        ))?;
+    }
+    Ok(ExitCode::from(match primary {
+        Verdict::EvidenceFound => 0,
+        Verdict::NoEvidence => 1,
+        Verdict::Inconclusive => 3,
+    }))
+}
+
+fn material(arguments: &Arguments) -> Result<Vec<Material>, Failure> {
+    let mut material = match &arguments.material {
+        None => Vec::new(),
+        Some(path) => of_bundle(path)?,
+    };
+    for argument in &arguments.answers {
+        let (name, file) = argument
+            .split_once('=')
+            .ok_or_else(|| Failure(format!("--answers {argument}: expected NAME=FILE")))?;
+        material
+            .push(Material { suspect: name.to_owned(), content: Content::Text(answers(Path::new(file))?) });
+    }
+    Ok(material)
+}
+
+fn of_bundle(path: &Path) -> Result<Vec<Material>, Failure> {
+    let wrong =
+        |error: serde_json::Error| Failure(format!("{}: no bundle with material: {error}", path.display()));
+    let mut bundle: Value = serde_json::from_str(&files::read_text(path)?).map_err(wrong)?;
+    serde_json::from_value(bundle["material"].take()).map_err(wrong)
+}
+
+fn answers(file: &Path) -> Result<Vec<Answer>, Failure> {
+    let rows = rows::read(file, Kind::Exchanges, BadLines::Refuse)?;
+    let answer = |row: &crate::source::text::Row| {
+        let exchange = rows::exchange(row, None)?;
+        if !exchange.whole_context {
+            return Err(Failure(format!(
+                "{}, line {}: a plan's answers need \"prompt_tokens\" and \"response_tokens\"",
+                file.display(),
+                row.line
+            )));
+        }
+        Ok(Answer { prompt: exchange.prompt, response: exchange.response })
+    };
+    rows.rows.iter().map(answer).collect()
+}

