@@ -1,4 +1,4 @@
-# Everything here works on a fresh machine with Rust 1.95, a C linker, make and Python 3.11.
+# Everything here works on a fresh machine with Rust 1.95, a C compiler, make and Python 3.11.
 .PHONY: bench clippy deny doc fmt python test units
 
 # One compile profile, so that the demo, the tests and the benchmarks share a build.
@@ -16,7 +16,7 @@ clippy:
 # Unit, property, vector, calibration and command-line tests.
 units:
 ifdef NEXTEST
-	$(CARGO) nextest run --release --workspace
+	$(CARGO) nextest run --release --workspace --lib --bins --tests --examples
 else
 	$(CARGO) test --release --workspace --lib --bins --tests --examples
 endif

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::key::SchemeKey;
 use crate::scheme::{Scheme, SpecError};
 use crate::score::{ReadingError, ScoreError, Skipped};
-use crate::stat::math::{ln, normal_ln_sf, normal_z};
+use crate::stat::math::{ln, normal_ln_sf, normal_z, to_f64};
 use crate::stat::multiple::holm;
 use crate::stat::verdict::{Summary, TestError};
 use material::{Material, MaterialError};
@@ -210,50 +210,82 @@ fn scheme(plan: &SealedPlan, test: &PlannedTest, keys: &[SchemeKey]) -> Result<S
     Ok(spec.open_with(wanted.iter().map(key).collect::<Result<_, _>>()?)?)
 }
 
-/// Correction, power and verdicts: Holm over the registered suspects; a negative control that rejects, or an innocent
-/// under the same key that comes near, leaves nothing better than inconclusive.
+/// Correction, power and verdicts: Holm over the registered suspects. A negative control that rejects, or the lack of an
+/// innocent that could have, leaves nothing better than inconclusive. A control is never accused.
 fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     let family: Vec<usize> = (0..findings.len()).filter(|at| findings[*at].role.is_registered()).collect();
     let raw: Vec<f64> = family.iter().map(|at| findings[*at].verdict_ln_p).collect();
     for (at, adjusted) in family.iter().zip(holm(&raw)) {
         findings[*at].adjusted_ln_p = adjusted;
     }
-    let ln_alpha = ln(plan.level());
-    let spoilt: Vec<Access> = standing_out(findings).iter().map(|finding| finding.access).collect();
-    let controls: Vec<(Access, f64)> = findings
-        .iter()
-        .filter(|finding| finding.role == Role::Student)
-        .map(|finding| (finding.access, finding.verdict_ln_p))
+    let ln_level = ln(plan.level());
+    let strictest = ln_level - ln(to_f64((family.len() as u64).max(1)));
+    let spoilt: Vec<Access> = standing_out(findings, ln_level).iter().map(|finding| finding.access).collect();
+    let judged: Vec<(Option<f64>, Verdict)> = (0..findings.len())
+        .map(|at| {
+            let finding = &findings[at];
+            let power = positive_control(findings, finding).map(|control| power(control, finding, strictest));
+            let accused = finding.role.is_registered() && finding.adjusted_ln_p <= ln_level;
+            let sound = !spoilt.contains(&finding.access) && has_innocent(plan, findings, at);
+            let stands_out = finding.verdict_ln_p <= ln_level;
+            let verdict = match (accused && sound, power) {
+                (true, _) => Verdict::EvidenceFound,
+                (false, Some(power)) if power >= 0.9 && !accused && !stands_out => Verdict::NoEvidence,
+                _ => Verdict::Inconclusive,
+            };
+            (power, verdict)
+        })
         .collect();
-    for finding in findings {
-        let control =
-            controls.iter().find(|(access, _)| *access == finding.access && finding.role != Role::Student);
-        finding.power = control.map(|(_, ln_p)| power(*ln_p, ln_alpha));
-        finding.verdict = if finding.adjusted_ln_p <= ln_alpha {
-            if spoilt.contains(&finding.access) { Verdict::Inconclusive } else { Verdict::EvidenceFound }
-        } else if finding.power.is_some_and(|power| power >= 0.9) {
-            Verdict::NoEvidence
-        } else {
-            Verdict::Inconclusive
-        };
+    for (finding, (power, verdict)) in findings.iter_mut().zip(judged) {
+        (finding.power, finding.verdict) = (power, verdict);
     }
 }
 
-/// The negative controls with p ≤ 0.01/m, m of them in their access: no finding of that access stands beside one.
-fn standing_out(findings: &[Finding]) -> Vec<&Finding> {
+/// The student whose result says what a test of this access can see; none for the student itself.
+fn positive_control<'f>(findings: &'f [Finding], finding: &Finding) -> Option<&'f Finding> {
+    let student = |other: &&Finding| other.role == Role::Student && other.access == finding.access;
+    findings.iter().find(student).filter(|_| finding.role != Role::Student)
+}
+
+/// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least half as many effective
+/// draws: an unlucky key hits everyone, and only an innocent that could have rejected shows that this one does not.
+fn has_innocent(plan: &SealedPlan, findings: &[Finding], at: usize) -> bool {
+    let (tests, finding) = (plan.tests(), &findings[at]);
+    findings.iter().zip(tests).any(|(other, test)| {
+        other.role == Role::Innocent
+            && (test.access, test.statistic, &test.epoch)
+                == (tests[at].access, tests[at].statistic, &tests[at].epoch)
+            && other.summary.draws * 4 >= finding.summary.draws
+            && can_reach(other, ln(0.01))
+    })
+}
+
+fn can_reach(finding: &Finding, ln_p: f64) -> bool {
+    finding.summary.draws > 0 && finding.summary.ln_p_min.is_none_or(|least| least <= ln_p)
+}
+
+/// The negative controls with p ≤ 0.01/m, or at the plan's level; m in their access that could get there. No finding of
+/// that access stands beside one.
+fn standing_out(findings: &[Finding], ln_level: f64) -> Vec<&Finding> {
     let of =
         |access: Access| findings.iter().filter(move |f| f.access == access && f.role.is_negative_control());
     let near = |access: Access| {
-        let least = ln(0.01 / crate::stat::math::to_f64((of(access).count() as u64).max(1)));
+        let m = of(access).filter(|finding| can_reach(finding, ln(0.01))).count() as u64;
+        let least = ln(0.01 / to_f64(m.max(1))).max(ln_level);
         of(access).filter(move |finding| finding.verdict_ln_p <= least)
     };
     [Access::Text, Access::Distributions, Access::Reading].into_iter().flat_map(near).collect()
 }
 
-/// The chance that a normal statistic with the positive control's z passes ln α. Planning arithmetic, not evidence.
-fn power(control_ln_p: f64, ln_alpha: f64) -> f64 {
-    let distance = normal_z(ln_alpha) - normal_z(control_ln_p);
-    crate::stat::math::exp(normal_ln_sf(distance))
+/// The chance that the test of `finding` would pass `ln_level` if its suspect were as the positive control is: a normal
+/// statistic with the control's z, scaled to the suspect's effective draws. Planning arithmetic, not evidence.
+fn power(control: &Finding, finding: &Finding, ln_level: f64) -> f64 {
+    if !can_reach(finding, ln_level) || control.summary.n_eff <= 0.0 {
+        return 0.0;
+    }
+    let share = (finding.summary.n_eff / control.summary.n_eff).min(1.0);
+    let z = normal_z(control.verdict_ln_p) * share.sqrt();
+    crate::stat::math::exp(normal_ln_sf(normal_z(ln_level) - z))
 }
 
 #[cfg(test)]

@@ -143,13 +143,6 @@ impl Epoch {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Whether the string names a public beacon round (its randomness is not checked here).
-    pub fn names_beacon(&self) -> bool {
-        self.0
-            .split_once('@')
-            .is_some_and(|(_, round)| round.split(':').filter(|part| !part.is_empty()).count() == 3)
-    }
 }
 
 impl FromStr for Epoch {

@@ -4,8 +4,8 @@
 //! fixed without it. [`Tally`] sums the coefficients of equal inputs *before* anything is rounded or opened, so one
 //! coin is one draw; [`Draws`] can be consumed once. Neither knows a scheme, a text or a model.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
@@ -206,18 +206,18 @@ impl<I> Whole<I> {
         self.kept
     }
 
-    /// Opens every draw with a coefficient other than zero. `word` is the keyed function.
-    pub fn open(&self, law: Law, mut word: impl FnMut(&I) -> u32) -> Draws {
-        let draw = |entry: &WholeEntry<I>| Draw {
-            law,
-            coefficient: entry.coefficient,
-            word: word(&entry.input),
-            cluster: entry.cluster,
-        };
-        let draws = self.entries.iter().filter(|entry| entry.coefficient != 0).map(draw).collect();
-        Draws { draws, kept: self.kept }
+    /// Opens every draw with a coefficient other than zero. `word` is the keyed function, `origin` names its key.
+    pub fn open(&self, law: Law, origin: Origin, mut word: impl FnMut(&I) -> u32) -> Draws {
+        let nonzero = self.entries.iter().filter(|entry| entry.coefficient != 0);
+        let draw =
+            |entry: &WholeEntry<I>| Draw::new(law, entry.coefficient, word(&entry.input), entry.cluster);
+        Draws { draws: nonzero.map(draw).collect(), kept: self.kept, origins: BTreeSet::from([origin]) }
     }
 }
+
+/// The keyed function that made a draw: a commitment to its key. Draws of one origin are coins of one set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(pub [u8; 32]);
 
 /// One opened draw. Neither `Clone` nor `Copy`: it enters one statistic, once.
 #[derive(Debug)]
@@ -229,6 +229,15 @@ pub struct Draw {
 }
 
 impl Draw {
+    /// A Bernoulli draw is 0 or 1, whatever its word.
+    fn new(law: Law, coefficient: i32, word: u32, cluster: u32) -> Self {
+        let word = match law {
+            Law::Bernoulli(_) => word.min(1),
+            Law::Exponential => word,
+        };
+        Self { law, coefficient, word, cluster }
+    }
+
     /// The law under H0.
     pub fn law(&self) -> Law {
         self.law
@@ -264,6 +273,7 @@ impl Draw {
 pub struct Draws {
     draws: Vec<Draw>,
     kept: f64,
+    origins: BTreeSet<Origin>,
 }
 
 impl Draws {
@@ -278,15 +288,27 @@ impl Draws {
     }
 
     /// Adds draws made under an *unrelated* key (another epoch, arm or width): independent, so they pool.
-    pub fn pool(mut self, other: Self) -> Self {
+    ///
+    /// # Errors
+    /// A key whose draws are in already: its coins would count twice.
+    pub fn pool(mut self, other: Self) -> Result<Self, SameOrigin> {
+        if !self.origins.is_disjoint(&other.origins) {
+            return Err(SameOrigin);
+        }
         let (mine, theirs) = (to_f64(self.draws.len()), to_f64(other.draws.len()));
         if mine + theirs > 0.0 {
             self.kept = (self.kept * mine + other.kept * theirs) / (mine + theirs);
         }
         self.draws.extend(other.draws);
-        self
+        self.origins.extend(other.origins);
+        Ok(self)
     }
 }
+
+/// Draws of one key that were to be pooled with draws of the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("draws of one key cannot be pooled with each other: the same coins would count twice")]
+pub struct SameOrigin;
 
 /// One step of *adaptive* evidence: coefficients fixed from the past, then the draws of one unseen window opened.
 ///
@@ -298,21 +320,21 @@ pub struct Step {
 }
 
 impl Step {
-    /// Opens the draws of one window. `coefficients` (token or sibling, whole number) were fixed beforehand.
-    pub fn open<I>(
+    /// Opens the draws of one window. `coefficients` (token or sibling, whole number) were fixed beforehand; those of
+    /// equal inputs are summed: one coin is one draw.
+    pub fn open<I: Ord>(
         law: Law,
         cluster: u32,
         coefficients: &[(I, i32)],
         mut word: impl FnMut(&I) -> u32,
     ) -> Self {
-        let nonzero = coefficients.iter().filter(|(_, coefficient)| *coefficient != 0);
-        let draw = |(input, coefficient): &(I, i32)| Draw {
-            law,
-            coefficient: *coefficient,
-            word: word(input),
-            cluster,
-        };
-        Self { draws: nonzero.map(draw).collect() }
+        let mut sums: BTreeMap<&I, i32> = BTreeMap::new();
+        for (input, coefficient) in coefficients {
+            let sum = sums.entry(input).or_default();
+            *sum = sum.saturating_add(*coefficient);
+        }
+        let nonzero = sums.into_iter().filter(|(_, coefficient)| *coefficient != 0);
+        Self { draws: nonzero.map(|(input, a)| Draw::new(law, a, word(input), cluster)).collect() }
     }
 
     /// The draws of the step.
@@ -370,6 +392,24 @@ mod tests {
         let whole = tally.whole(Scale::Unit);
         let pairs: Vec<_> = whole.entries().iter().map(|e| (e.input, e.coefficient)).collect();
         assert_eq!(pairs, [(7, 2), (9, 2)]);
+    }
+
+    #[test]
+    fn a_step_sums_equal_inputs_and_draws_of_one_key_never_pool() {
+        let law = Law::Bernoulli(Gamma::new(1, 2).unwrap());
+        let step = Step::open(law, 0, &[(7, 256), (7, 256), (8, 1)], |_| 1);
+        let draws: Vec<_> = step.as_slice().iter().map(Draw::coefficient).collect();
+        assert_eq!(draws, [512, 1]);
+        let whole = |input| {
+            let mut tally = Tally::new();
+            tally.add(input, 1.0, 0);
+            tally.whole(Scale::Unit)
+        };
+        let open = |input, key| whole(input).open(law, Origin([key; 32]), |_| 7);
+        assert_eq!(open(1, 1).as_slice()[0].word(), 1);
+        assert!(open(1, 1).pool(open(2, 1)).is_err());
+        let pooled = open(1, 1).pool(open(1, 2)).unwrap();
+        assert!(pooled.pool(open(3, 2)).is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::prf::Seed;
 use crate::key::{EpochKey, Label, LabelError, SchemeKey};
-use crate::law::Law;
+use crate::law::{Law, Origin};
 use crate::token::{TokenId, Width};
 use green::Green;
 use gumbel::Gumbel;
@@ -88,7 +88,11 @@ impl Spec {
         let found: Vec<&Label> = keys.iter().map(SchemeKey::label).collect();
         let matches = wanted.len() == found.len()
             && wanted.iter().zip(&found).all(|(wanted, found)| same_purpose(wanted, found));
-        if !matches {
+        let twice = keys
+            .iter()
+            .enumerate()
+            .any(|(at, key)| keys[..at].iter().any(|earlier| earlier.hazmat_bytes() == key.hazmat_bytes()));
+        if !matches || twice {
             return Err(SpecError::Keys { spec: self.text() });
         }
         Ok(Scheme { spec: *self, arms: self.arms_of(keys) })
@@ -181,7 +185,7 @@ pub enum SpecError {
     #[error("{0:?} is not in canonical form: no leading zeros, signs or further parts")]
     NotCanonical(String),
     /// Keys that belong to other labels.
-    #[error("the keys given are not those of {spec}")]
+    #[error("the keys given are not those of {spec}, or one of them was given twice")]
     Keys {
         /// The spec.
         spec: String,
@@ -221,6 +225,14 @@ pub enum Arm {
 }
 
 impl Arm {
+    /// Which key this arm holds, as the commitment to it.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::Green(green) => green.origin(),
+            Self::Gumbel(gumbel) => gumbel.origin(),
+        }
+    }
+
     /// The seed of a window.
     pub fn seed(&self, window: &[TokenId]) -> Seed {
         match self {

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::law::{Draws, Scale, Tally, Whole};
+use crate::law::{Draws, SameOrigin, Scale, Tally, Whole};
 use crate::scheme::Scheme;
 use crate::token::{TokenId, Width};
 
@@ -170,7 +170,7 @@ impl Evidence {
         let draws = scheme.arms().iter().map(|arm| {
             // Coefficients are sorted by window, so each seed is computed once.
             let mut at: Option<(u32, crate::key::prf::Seed)> = None;
-            self.whole.open(scheme.spec().law(), |coin| {
+            self.whole.open(scheme.spec().law(), arm.origin(), |coin| {
                 let seed = match at.take() {
                     Some((window, seed)) if window == coin.window => seed,
                     _ => arm.seed(self.windows.get(coin.window)),
@@ -180,7 +180,14 @@ impl Evidence {
                 word
             })
         });
-        draws.reduce(Draws::pool).ok_or(ScoreError::NoArm)
+        let mut pooled: Option<Draws> = None;
+        for more in draws {
+            pooled = Some(match pooled {
+                None => more,
+                Some(earlier) => earlier.pool(more)?,
+            });
+        }
+        pooled.ok_or(ScoreError::NoArm)
     }
 }
 
@@ -329,6 +336,14 @@ pub enum ScoreError {
         /// The scheme's width.
         scheme: Width,
     },
+    /// Draws of one key would count twice.
+    #[error(transparent)]
+    SameOrigin(#[from] SameOrigin),
+    /// At width 0 the prompt rule excludes tokens, and a distribution speaks of all of them.
+    #[error(
+        "at width 0 distributions are scored for attested fresh prompts only: rows of unknown origin are refused"
+    )]
+    UnknownOriginAtWidth0,
     /// The scheme has no key.
     #[error("the scheme was opened without a key")]
     NoArm,

@@ -165,7 +165,7 @@ fn counting_every_occurrence(exchanges: &[Exchange], scheme: &Scheme) -> f64 {
     let law = scheme.spec().law();
     let draws = tally
         .whole(Scale::Unit)
-        .open(law, |(coin, _)| arm.word(&arm.seed(windows.get(coin.window)), coin.token));
+        .open(law, arm.origin(), |(coin, _)| arm.word(&arm.seed(windows.get(coin.window)), coin.token));
     verdict_tail(draws).unwrap().0
 }
 

@@ -56,7 +56,8 @@ fn keys_are_private_files_and_wider_ones_are_refused() {
 #[test]
 fn bytes_that_are_no_text_are_named() {
     let folder = folder("bytes");
-    fs::write(folder.join("bad.jsonl"), b"{\"id\":1,\"response_tokens\":[1]}\n{\"id\":2,\"\xff\":1}\n").unwrap();
+    fs::write(folder.join("bad.jsonl"), b"{\"id\":1,\"response_tokens\":[1]}\n{\"id\":2,\"\xff\":1}\n")
+        .unwrap();
     let key = format!("env:{}", "TAGGANT_TEST_KEY");
     let arguments = ["score", "--key", &key, "--epoch", "e", "--spec", "green/1/w0/b2/t1", "bad.jsonl"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_taggant"));

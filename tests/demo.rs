@@ -26,7 +26,8 @@ fn of<'a>(lines: &'a Value, name: &str, access: &str) -> &'a Value {
 fn the_marked_student_is_found_and_nobody_else() {
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo");
     let _ = fs::remove_dir_all(&out);
-    let output = taggant(&["demo", "--tokens", "20000", "--seed", "7", "--json", "--out", out.to_str().unwrap()]);
+    let output =
+        taggant(&["demo", "--tokens", "20000", "--seed", "7", "--json", "--out", out.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     let suspects = &result["suspects"];
@@ -65,11 +66,21 @@ fn a_sealed_plan_gives_its_verdict_as_an_exit_code() {
     let path = |name: &str| out.join(name).to_str().unwrap().to_owned();
     // A changed plan is not the sealed plan.
     let plan = fs::read_to_string(path("plan.json")).unwrap();
-    fs::write(path("changed.json"), plan.replacen("1e-6", "1e-2", 1).replacen("0.000001", "0.01", 1)).unwrap();
+    fs::write(path("changed.json"), plan.replacen("1e-6", "1e-2", 1).replacen("0.000001", "0.01", 1))
+        .unwrap();
     let wrong_key = format!("command:echo {}", "ab".repeat(32));
     let arguments = |plan: &str| {
-        ["test", "--key", &wrong_key, "--genesis", &path("genesis.json"), "--material", &path("bundle.json"), plan]
-            .map(str::to_owned)
+        [
+            "test",
+            "--key",
+            &wrong_key,
+            "--genesis",
+            &path("genesis.json"),
+            "--material",
+            &path("bundle.json"),
+            plan,
+        ]
+        .map(str::to_owned)
     };
     let run = |plan: &str| {
         let arguments = arguments(plan);

@@ -109,7 +109,7 @@ impl SmallModel {
                     matrix.values_mut().fill(1.0);
                     continue;
                 }
-                Kind::Input => 0.02,
+                Kind::Input => 0.05,
                 Kind::Weight => (matrix.rows() as f32).sqrt().recip(),
                 Kind::Output => (matrix.rows() as f32 * depth).sqrt().recip(),
             };
@@ -367,10 +367,15 @@ impl Params {
     /// All zero, in the same shape.
     pub(crate) fn zeros_like(&self) -> Self {
         let mut zeros = self.clone();
-        for (_, _, matrix) in zeros.entries() {
+        zeros.clear();
+        zeros
+    }
+
+    /// Sets everything to zero.
+    pub(crate) fn clear(&mut self) {
+        for (_, _, matrix) in self.entries() {
             matrix.values_mut().fill(0.0);
         }
-        zeros
     }
 
     /// Every parameter with its name in a weights file, always in the same order.

@@ -34,7 +34,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { steps: 1000, batch: 24, rate: 3e-3, warm_up: 50, decay: 0.1, clip: 1.0, seed: 0 }
+        Self { steps: 1000, batch: 4, rate: 3e-3, warm_up: 50, decay: 0.1, clip: 1.0, seed: 0 }
     }
 }
 
@@ -65,9 +65,11 @@ pub fn train(
     let mut windows = Windows::new(stream, start.config().context, options.seed)?;
     let mut model = start.clone();
     let mut optimiser = AdamW::new(&model, options);
+    let mut grads = model.params().zeros_like();
     for step in 0..options.steps {
         let (tokens, targets) = windows.batch(options.batch.max(1));
-        let (loss, mut grads) = gradients(&model, &tokens, &targets);
+        grads.clear();
+        let loss = add_batch(&model, &tokens, &targets, &mut grads);
         if !loss.is_finite() {
             return Err(ModelError::Diverged { step });
         }
@@ -109,18 +111,17 @@ pub fn pack(texts: &[Vec<u32>], separator: u32) -> Vec<u32> {
     stream
 }
 
-/// The mean loss over a batch of windows, and its gradients.
-fn gradients(model: &SmallModel, tokens: &[u32], targets: &[u32]) -> (f64, Params) {
-    let mut grads = model.params().zeros_like();
+/// The mean loss over a batch of windows; adds its gradients to `grads`.
+fn add_batch(model: &SmallModel, tokens: &[u32], targets: &[u32], grads: &mut Params) -> f64 {
     let scale = (targets.len() as f32).recip();
     let window = model.config().context;
     let mut loss = 0.0;
     for (tokens, targets) in tokens.chunks(TOGETHER * window).zip(targets.chunks(TOGETHER * window)) {
         let rows = tokens.len() / window;
         let batch = Batch { tokens, rows };
-        loss += add_gradients(model.config(), model.params(), batch, targets, scale, &mut grads);
+        loss += add_gradients(model.config(), model.params(), batch, targets, scale, grads);
     }
-    (loss / targets.len() as f64, grads)
+    loss / targets.len() as f64
 }
 
 fn learning_rate(options: &Options, step: usize) -> f32 {
@@ -189,7 +190,7 @@ struct AdamW {
 }
 
 impl AdamW {
-    const BETAS: (f32, f32) = (0.9, 0.98);
+    const BETAS: (f32, f32) = (0.9, 0.99);
     const EPSILON: f32 = 1e-8;
 
     fn new(model: &SmallModel, options: &Options) -> Self {
@@ -228,9 +229,7 @@ impl AdamW {
 
 /// What to multiply gradients by so that their Euclidean norm is at most `clip`.
 fn clip_scale(grads: &mut Params, clip: f32) -> f32 {
-    let square = |x: &f32| f64::from(*x) * f64::from(*x);
-    let squares =
-        grads.entries().into_iter().map(|(_, _, matrix)| matrix.values().iter().map(square).sum::<f64>());
+    let squares = grads.entries().into_iter().map(|(_, _, grads)| grads.sum_of_squares());
     let norm = squares.sum::<f64>().sqrt() as f32;
     if norm > clip { clip / norm } else { 1.0 }
 }

@@ -274,7 +274,7 @@ fn opened(bundle: &Bundle, checks: &mut Vec<Check>) -> Vec<SchemeKey> {
     let mut keys = Vec::new();
     for (number, opening) in bundle.openings.iter().enumerate() {
         let object = format!("openings/{number}");
-        match opening.verify(&bundle.genesis.root) {
+        match bundle.genesis.verify(opening) {
             Ok(key) => {
                 checks.push(Check::new(&object, true, "the key is the one that was committed to", ""));
                 keys.extend(key);

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::bundle::{Bundle, Parts};
 use super::material::{Answer, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table};
 use super::plan::{
-    Access, FORMAT, Plan, Planned, PlannedTest, Pool, Role, SealedPlan, Source, Statistic, prompts_sha256,
-    statistic_sha256,
+    Access, ContextRule, Correction, FORMAT, Plan, Planned, PlannedTest, Pool, Role, SealedPlan, Source,
+    Statistic, contexts, documents_sha256, prompts_sha256, statistic_sha256,
 };
 use super::{Analysis, analyse};
 use crate::key::{Commitment, Epoch, Genesis, Opening, SchemeKey, Secret};
@@ -45,7 +45,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn keys(&self) -> Vec<SchemeKey> {
-        self.openings.iter().filter_map(|opening| opening.verify(&self.genesis.root).unwrap()).collect()
+        self.openings.iter().filter_map(|opening| self.genesis.verify(opening).unwrap()).collect()
     }
 
     pub(super) fn sealed(self) -> Fixture {
@@ -110,6 +110,7 @@ pub(super) fn draft() -> Draft {
     };
     let student = world.answers(&prompts, Some((&mark, 22)));
     let control = world.answers(&prompts, None);
+    let documents = world.documents(&mark);
     let material = vec![
         text("student", &student),
         text("control", &control),
@@ -117,9 +118,12 @@ pub(super) fn draft() -> Draft {
         text("innocent-2", &world.answers(&prompts, None)),
         distributions("student", &student, Some(&mark)),
         distributions("control", &control, None),
-        world.reading("student", &mark),
+        distributions("innocent-1", &world.answers(&prompts, None), None),
+        read("student", &documents, Some(&mark)),
+        read("innocent-1", &documents, None),
     ];
-    let plan = plan(&genesis, spec, &prompts, tests(&served, &unused));
+    let mut plan = plan(&genesis, spec, &prompts, tests(&served, &unused));
+    plan.pool.documents = Planned::Set { value: documents_sha256(&documents) };
     Draft { plan, genesis, openings, material }
 }
 
@@ -148,6 +152,8 @@ fn tests(served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
         test("wrong key, distributions", "student", WrongKey, Distributions, unused),
         test("innocent-1, text", "innocent-1", Innocent, Text, served),
         test("innocent-2, text", "innocent-2", Innocent, Text, served),
+        test("innocent-1, distributions", "innocent-1", Innocent, Distributions, served),
+        test("innocent-1, reading", "innocent-1", Innocent, Reading, served),
     ]
 }
 
@@ -168,6 +174,8 @@ fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<Plan
             provenance: Provenance::Fresh,
             beacon: Planned::absent("this case runs offline"),
             answer_tokens: ANSWER,
+            contexts: Planned::Set { value: ContextRule::OneAnAnswer },
+            documents: Planned::absent("set once they are served"),
         },
         statistic_sha256: statistic_sha256(),
         sources: vec![Source {
@@ -182,7 +190,7 @@ fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<Plan
         lambda_grid: (0..=12).collect(),
         order: "prompts in pool order".to_owned(),
         alpha: 1e-6,
-        correction: "holm".to_owned(),
+        correction: Correction::Holm,
         stopping: "after the last prompt".to_owned(),
         futility: Planned::absent("one batch"),
         refusals: "count as answers".to_owned(),
@@ -211,9 +219,13 @@ fn is_green(scheme: &Scheme, window: TokenId, token: TokenId) -> bool {
 }
 
 fn distributions(suspect: &str, answers: &[Answer], tilt: Option<&Scheme>) -> Material {
-    let contexts: Vec<(u32, u32)> = (0..PROMPTS).flat_map(|answer| [(answer, 5), (answer, 40)]).collect();
+    let prompts: Vec<Vec<TokenId>> = answers.iter().map(|answer| answer.prompt.clone()).collect();
+    let contexts = contexts(&prompts_sha256(&prompts), answers);
     let rows = |tilt: Option<&Scheme>| {
-        let window = |&(answer, at): &(u32, u32)| answers[answer as usize].response[at as usize - 1];
+        let window = |&(answer, at): &(u32, u32)| {
+            let answer = &answers[answer as usize];
+            answer.tokens()[answer.prompt.len() + at as usize - 1]
+        };
         Table::pack(VOCABULARY, contexts.iter().map(|context| row(window(context), tilt)))
     };
     let (q, b) = (rows(tilt), Some(rows(None)));
@@ -224,7 +236,10 @@ fn distributions(suspect: &str, answers: &[Answer], tilt: Option<&Scheme>) -> Ma
 }
 
 fn shifted(answers: &[Answer], contexts: &[(u32, u32)]) -> Vec<Vec<f32>> {
-    let window = |&(answer, at): &(u32, u32)| answers[answer as usize].response[at as usize - 1];
+    let window = |&(answer, at): &(u32, u32)| {
+        let answer = &answers[answer as usize];
+        answer.tokens()[answer.prompt.len() + at as usize - 1]
+    };
     contexts.iter().map(|context| row((window(context) + 1) % VOCABULARY, None)).collect()
 }
 
@@ -262,25 +277,27 @@ impl World {
         prompts.iter().map(answer).collect()
     }
 
-    /// The suspect reads text that was served under the mark.
-    fn reading(&mut self, suspect: &str, mark: &Scheme) -> Material {
+    /// Text that was served under the mark.
+    fn documents(&mut self, mark: &Scheme) -> Vec<Answer> {
         let document = |_| {
             let prompt = self.text(&[], 6, None);
             let response = self.text(&prompt, 30, Some((mark, 40)));
             Answer { prompt, response }
         };
-        let documents: Vec<Answer> = (0..20).map(document).collect();
-        let mut rows = Vec::new();
-        for (document, number) in documents.iter().zip(0..) {
-            let tokens = document.tokens();
-            for (position, window) in (1_u32..).zip(&tokens[..tokens.len() - 1]) {
-                let q = row(*window, Some(mark));
-                rows.push(ReadingRow::new(number, position, &q, |column| u32::try_from(column).unwrap()));
-            }
-        }
-        Material {
-            suspect: suspect.to_owned(),
-            content: Content::Reading(ReadingMaterial { documents, rows }),
+        (0..20).map(document).collect()
+    }
+}
+
+/// A suspect reads documents; an innocent's distributions are not tilted.
+fn read(suspect: &str, documents: &[Answer], tilt: Option<&Scheme>) -> Material {
+    let mut rows = Vec::new();
+    for (document, number) in documents.iter().zip(0..) {
+        let tokens = document.tokens();
+        for (position, window) in (1_u32..).zip(&tokens[..tokens.len() - 1]) {
+            let q = row(*window, tilt);
+            rows.push(ReadingRow::new(number, position, &q, |column| u32::try_from(column).unwrap()));
         }
     }
+    let content = Content::Reading(ReadingMaterial { documents: documents.to_vec(), rows });
+    Material { suspect: suspect.to_owned(), content }
 }

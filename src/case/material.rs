@@ -7,12 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::CaseError;
-use super::plan::{Access, PlannedTest, SealedPlan, Statistic, prompts_sha256};
+use super::plan::{
+    Access, ContextRule, Planned, PlannedTest, SealedPlan, Statistic, contexts, documents_sha256,
+    prompts_sha256,
+};
 use crate::key::Commitment;
 use crate::law::Step;
 use crate::scheme::Scheme;
 use crate::score::{self, Evidence, Exchange, Prediction, Provenance, Reading, Skipped};
-use crate::stat::verdict::Summary;
+use crate::stat::verdict::{Summary, TestError};
 use crate::token::TokenId;
 
 /// Probabilities are kept as whole multiples of 2⁻¹⁶: what was tested is what is stored, to the last bit.
@@ -123,6 +126,18 @@ pub enum MaterialError {
     /// A coefficient above probability 1.
     #[error("document {0}: a coefficient is negative or above 1,024 (probability 1)")]
     Coefficient(u32),
+    /// An answer longer than the plan asked for.
+    #[error("answer {0} is longer than the plan's answer_tokens")]
+    TooLong(usize),
+    /// Contexts that the plan's rule does not give.
+    #[error("its contexts are not those that the plan's rule draws from these answers")]
+    Contexts,
+    /// Documents that the plan does not commit to.
+    #[error("its documents are not those that the plan commits to")]
+    Documents,
+    /// A row that names a token twice.
+    #[error("document {0}: a row names a token twice")]
+    TokenTwice(u32),
     /// A statistic for another access.
     #[error("the planned statistic does not fit this material")]
     Statistic,
@@ -195,14 +210,13 @@ impl Material {
         scheme: &Scheme,
     ) -> Result<(Summary, Skipped), CaseError> {
         if let Content::Reading(reading) = &self.content {
+            reading.check_documents(plan).map_err(|error| fault(test, error))?;
             return reading.evaluate(test, scheme);
         }
         let evidence = self.evidence(plan, test)?;
         let draws =
             evidence.open(scheme).map_err(|error| CaseError::Score { test: test.name.clone(), error })?;
-        let summary =
-            Summary::of(draws).map_err(|error| CaseError::Test { test: test.name.clone(), error })?;
-        Ok((summary, evidence.skipped))
+        Ok((summarised(test, scheme, Summary::of(draws))?, evidence.skipped))
     }
 
     /// The coefficients of a key-independent test, before any key was touched: what every key is then scored on.
@@ -223,6 +237,7 @@ impl Material {
             }
             Content::Distributions(rows) => {
                 check_pool(plan, &rows.answers).map_err(fault)?;
+                rows.check_contexts(plan).map_err(fault)?;
                 let q = rows.q.rows().map_err(fault)?;
                 let b = rows.b.as_ref().map(Table::rows).transpose().map_err(fault)?;
                 let predictions = rows.predictions(&q, provenance).map_err(fault)?;
@@ -255,6 +270,13 @@ impl Answer {
 }
 
 impl Distributions {
+    fn check_contexts(&self, plan: &SealedPlan) -> Result<(), MaterialError> {
+        let pool = &plan.plan().pool;
+        let drawn = matches!(pool.contexts, Planned::Set { value: ContextRule::OneAnAnswer })
+            && self.contexts == contexts(&pool.sha256, &self.answers);
+        if drawn { Ok(()) } else { Err(MaterialError::Contexts) }
+    }
+
     fn predictions<'a>(
         &'a self,
         q: &'a [Vec<f32>],
@@ -274,12 +296,21 @@ impl Distributions {
 }
 
 impl ReadingMaterial {
+    fn check_documents(&self, plan: &SealedPlan) -> Result<(), MaterialError> {
+        let committed = Planned::Set { value: documents_sha256(&self.documents) };
+        if plan.plan().pool.documents == committed { Ok(()) } else { Err(MaterialError::Documents) }
+    }
+
     fn evaluate(&self, test: &PlannedTest, scheme: &Scheme) -> Result<(Summary, Skipped), CaseError> {
         let fault = |error| CaseError::Material { test: test.name.clone(), error };
         let mut rows = HashMap::new();
         for row in &self.rows {
             if row.coefficients.iter().any(|(_, a)| !(0..=1_024).contains(a)) {
                 return Err(fault(MaterialError::Coefficient(row.document)));
+            }
+            let mut tokens = std::collections::HashSet::new();
+            if !row.coefficients.iter().all(|(token, _)| tokens.insert(token)) {
+                return Err(fault(MaterialError::TokenTwice(row.document)));
             }
             rows.insert((row.document as usize, row.position as usize), &row.coefficients);
         }
@@ -299,13 +330,35 @@ impl ReadingMaterial {
         }
         let skipped =
             Skipped { repeated: reading.repeated, short_window: reading.short_window, ..Skipped::default() };
-        let summary = Summary::of_reading(&steps, 1_024.0);
-        let summary = summary.map_err(|error| CaseError::Test { test: test.name.clone(), error })?;
-        Ok((summary, skipped))
+        Ok((summarised(test, scheme, Summary::of_reading(&steps, 1_024.0))?, skipped))
     }
+}
+
+/// A suspect without a draw has p = 1.
+fn summarised(
+    test: &PlannedTest,
+    scheme: &Scheme,
+    summary: Result<Summary, TestError>,
+) -> Result<Summary, CaseError> {
+    match summary {
+        Err(TestError::NoDraws) => Ok(Summary::without_draws(scheme.spec().law())),
+        other => other.map_err(|error| CaseError::Test { test: test.name.clone(), error }),
+    }
+}
+
+fn fault(test: &PlannedTest, error: MaterialError) -> CaseError {
+    CaseError::Material { test: test.name.clone(), error }
 }
 
 fn check_pool(plan: &SealedPlan, answers: &[Answer]) -> Result<(), MaterialError> {
     let prompts: Vec<Vec<TokenId>> = answers.iter().map(|answer| answer.prompt.clone()).collect();
-    if prompts_sha256(&prompts) == plan.plan().pool.sha256 { Ok(()) } else { Err(MaterialError::Prompts) }
+    let pool = &plan.plan().pool;
+    if prompts_sha256(&prompts) != pool.sha256 || prompts.len() != pool.prompts as usize {
+        return Err(MaterialError::Prompts);
+    }
+    let longest = pool.answer_tokens as usize;
+    match answers.iter().position(|answer| answer.response.len() > longest) {
+        Some(at) => Err(MaterialError::TooLong(at)),
+        None => Ok(()),
+    }
 }

@@ -6,7 +6,11 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
 use super::CaseError;
+use super::material::Answer;
 use crate::key::{Commitment, Epoch, KeyId};
 use crate::scheme::Spec;
 use crate::score::{Provenance, TextStatistic};
@@ -163,8 +167,30 @@ pub struct Pool {
     pub provenance: Provenance,
     /// The public beacon that draws the probes from the pool after the seal.
     pub beacon: Planned<String>,
-    /// Tokens asked of the suspect for each prompt.
+    /// Most tokens asked of the suspect for each prompt.
     pub answer_tokens: u32,
+    /// Where distributions are read in the answers.
+    pub contexts: Planned<ContextRule>,
+    /// SHA-256 over the documents that suspects read, boundaries included ([`documents_sha256`]).
+    pub documents: Planned<Commitment>,
+}
+
+/// Which contexts of the suspect's answers give a row: a function of the pool and of the answers' lengths alone, so
+/// that nobody chooses rows after seeing them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContextRule {
+    /// One an answer that is not empty: answer i is cut before token (word i mod its length), word i of the ChaCha20
+    /// keystream under SHA-256(`"taggant/1/contexts"` ‖ 0x00 ‖ the pool's SHA-256).
+    OneAnAnswer,
+}
+
+/// How several registered tests are corrected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Correction {
+    /// Holm 1979 over the tests of students, controls and suspects.
+    Holm,
 }
 
 /// Everything that could change a number.
@@ -206,7 +232,7 @@ pub struct Plan {
     /// The family-wise level.
     pub alpha: f64,
     /// The correction for several tests.
-    pub correction: String,
+    pub correction: Correction,
     /// When probing ends.
     pub stopping: String,
     /// When probing is given up.
@@ -282,6 +308,9 @@ impl Plan {
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             return wrong("alpha: must lie strictly between 0 and 1");
         }
+        if !self.lambda_grid.iter().copied().eq(0..=12) {
+            return wrong("lambda_grid: this version bets with 2^-j / a_max, j = 0 to 12");
+        }
         if self.number == 0 {
             return wrong("number: plans are numbered from 1");
         }
@@ -309,6 +338,13 @@ impl Plan {
                 "tests, {}: the statistic does not fit the access",
                 test.name
             )));
+        }
+        if test.statistic == Statistic::Residual {
+            let listed = |name: &String| test.sources.contains(name);
+            if !matches!(&self.reference, Planned::Set { value } if listed(value)) {
+                let what = "a residual needs the plan's reference among its sources";
+                return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
+            }
         }
         let known = |name: &String| self.sources.iter().any(|source| source.name == *name);
         match test.sources.iter().find(|name| !known(name)) {
@@ -404,6 +440,24 @@ pub fn prompts_sha256(prompts: &[Vec<TokenId>]) -> Commitment {
     Commitment(hash.finalize().into())
 }
 
+/// SHA-256 over documents: each its prompt and its response, each of them its length and its ids as u32 little-endian.
+pub fn documents_sha256(documents: &[Answer]) -> Commitment {
+    let parts = documents.iter().flat_map(|document| [document.prompt.clone(), document.response.clone()]);
+    prompts_sha256(&parts.collect::<Vec<_>>())
+}
+
+/// The contexts of `answers` by [`ContextRule::OneAnAnswer`]: (answer, tokens of it before the row).
+pub fn contexts(pool: &Commitment, answers: &[Answer]) -> Vec<(u32, u32)> {
+    let seed = Sha256::new().chain_update(b"taggant/1/contexts\0").chain_update(pool.0).finalize();
+    let mut stream = ChaCha20Rng::from_seed(seed.into());
+    let context = |(number, answer): (u32, &Answer)| {
+        let word = stream.next_u32();
+        let length = u32::try_from(answer.response.len()).unwrap_or(u32::MAX);
+        (length > 0).then(|| (number, word % length))
+    };
+    (0..).zip(answers).filter_map(context).collect()
+}
+
 /// RFC 8785 bytes.
 pub(super) fn canonical(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
     serde_json_canonicalizer::to_vec(value)
@@ -415,6 +469,9 @@ pub fn statistic_sha256() -> Commitment {
         include_str!("../case.rs"),
         include_str!("material.rs"),
         include_str!("../key/prf.rs"),
+        include_str!("../key.rs"),
+        include_str!("../key/genesis.rs"),
+        include_str!("plan.rs"),
         include_str!("../law.rs"),
         include_str!("../scheme.rs"),
         include_str!("../scheme/green.rs"),

@@ -97,7 +97,7 @@ impl<'a> View<'a> {
     fn of(input: &'a Input<'a>) -> Self {
         let bundle = input.bundle;
         let verified =
-            bundle.openings.iter().filter_map(|opening| opening.verify(&bundle.genesis.root).ok().flatten());
+            bundle.openings.iter().filter_map(|opening| bundle.genesis.verify(opening).ok().flatten());
         let keys: Vec<SchemeKey> = verified.collect();
         let sealed =
             SealedPlan::reopen(bundle.plan.clone(), bundle.seal.time.clone(), bundle.seal.sha256).ok();
@@ -363,7 +363,7 @@ fn weaknesses(view: &View<'_>) -> Markup {
 }
 
 fn about_controls(view: &View<'_>) -> Markup {
-    let near = standing_out(view.findings());
+    let near = standing_out(view.findings(), ln(view.plan.level()));
     let tested = |access| {
         let innocent = |finding: &&Finding| finding.role == Role::Innocent && finding.access == access;
         view.findings().iter().any(|finding| innocent(&finding))
@@ -391,11 +391,15 @@ fn about_controls(view: &View<'_>) -> Markup {
 }
 
 fn about_prompts(view: &View<'_>) -> Markup {
+    let why = match &view.plan.pool.beacon {
+        Planned::Absent { reason, .. } => format!("the plan says: “{reason}”"),
+        Planned::Set { value } => format!("the plan names “{value}”, which this version cannot verify"),
+    };
     html! {
-        @if let Planned::Absent { reason, .. } = &view.plan.pool.beacon {
+        {
             li.alarm {
-                strong { "EXPLORATORY for outsiders." } " No public beacon drew the prompts after the plan was sealed (the plan says: “"
-                (reason) "”). Whoever holds the key could have tried prompts in private and kept those that suit: take the numbers "
+                strong { "EXPLORATORY for outsiders." } " No verified public beacon drew the prompts after the plan was sealed ("
+                (why) "). Whoever holds the key could have tried prompts in private and kept those that suit: take the numbers "
                 "as they stand only if you trust the party that ran the test."
             }
         }
@@ -413,14 +417,11 @@ fn about_prompts(view: &View<'_>) -> Markup {
 
 /// Whether the keys could have been picked to fit, and what is left of p if they were.
 fn about_keys(view: &View<'_>) -> Markup {
-    let unbound = |finding: &&&Finding| view.planned(finding).is_some_and(|test| !test.epoch.names_beacon());
-    let any = view.registered().iter().any(|finding| unbound(&finding));
     let rejecting = view.rejecting();
-    let rejecting: Vec<&&Finding> = rejecting.iter().filter(unbound).collect();
     html! {
-        @if any {
+        {
             li.alarm {
-                strong { "The key is not bound to a beacon." } " Its epoch names no public random number, so it could have been "
+                strong { "The key is not bound to a beacon." } " Its epoch names no public random number that this version could verify, so it could have been "
                 "picked, before service, to fit text that a rival had already published."
                 @if !rejecting.is_empty() {
                     " If 2" sup { "64" } " keys had been tried in secret, this would be left of p: "
@@ -524,7 +525,7 @@ mod tests {
             "Not that it learned from answers served to particular accounts",
             "EXPLORATORY for outsiders.",
             "The key is not bound to a beacon.",
-            "student, reading 7.9 × 10−4 (more than α)",
+            "student, reading 0.027 (more than α)",
             "Earlier plans cannot be excluded.",
             "The key is burned.",
             "No independent time stamp.",

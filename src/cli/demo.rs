@@ -112,7 +112,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let openings = probed.setting.openings()?;
     let keys: Vec<SchemeKey> = openings
         .iter()
-        .map(|opening| opening.verify(&probed.setting.genesis.root))
+        .map(|opening| probed.setting.genesis.verify(opening))
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
     let analysis = analyse(&probed.plan, &probed.material, &keys)?;

@@ -32,7 +32,13 @@ pub(super) fn exchange(row: &Row, tokenizer: Option<&Tokenizer>) -> Result<Excha
         })?;
         Ok(tokenizer.encode(text)?)
     };
-    let prompt = match &row.prompt {
+    let system = row.fields.get("system").and_then(|system| system.as_str());
+    let mut prompt = match (&row.prompt, system) {
+        // Token ids are the whole context already.
+        (Some(Prompt::Tokens(_)), _) | (_, None) => Vec::new(),
+        (_, Some(system)) => encode("system", system)?,
+    };
+    prompt.extend(match &row.prompt {
         None => Vec::new(),
         Some(Prompt::Tokens(tokens)) => tokens.clone(),
         Some(Prompt::Text(text)) => encode("prompt", text)?,
@@ -40,7 +46,7 @@ pub(super) fn exchange(row: &Row, tokenizer: Option<&Tokenizer>) -> Result<Excha
             let texts: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
             encode("messages", &texts.join("\n"))?
         }
-    };
+    });
     let response = match &row.response {
         Content::Tokens(tokens) => tokens.clone(),
         Content::Text(text) => encode("response", text)?,

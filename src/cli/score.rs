@@ -9,14 +9,15 @@ use serde::Serialize;
 
 use taggant_model::tokenizer::Tokenizer;
 
-use super::{Failure, key, output, rows};
+use super::{Failure, key, output, rows, verdict};
 use crate::key::{Epoch, KeyId};
 use crate::law::{Draws, Law};
 use crate::scheme::Spec;
 use crate::score::{Counter, Exchange, Skipped, TextStatistic};
 use crate::source::model;
 use crate::source::text::{BadLines, Kind, Row};
-use crate::stat::verdict::Summary;
+use crate::stat::math::log10_from_ln;
+use crate::stat::verdict::{Summary, TailMethod};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -73,6 +74,8 @@ struct Report {
     statistic: TextStatistic,
     rows: usize,
     refused_rows: usize,
+    /// Rows that do not say what was asked: marked text in their prompts would go unnoticed.
+    rows_without_prompt: usize,
     positions: u64,
     skipped: Skipped,
     #[serde(flatten)]
@@ -99,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         positions += evidence.positions;
         pooled = Some(match pooled {
             None => draws,
-            Some(earlier) => earlier.pool(draws),
+            Some(earlier) => earlier.pool(draws)?,
         });
     }
     let draws = pooled.ok_or_else(|| Failure("every line was refused: nothing to score".to_owned()))?;
@@ -112,6 +115,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         statistic,
         rows: rows.rows.len(),
         refused_rows: rows.refused.len(),
+        rows_without_prompt: rows.rows.iter().filter(|row| row.prompt.is_none()).count(),
         positions,
         skipped,
         summary: Summary::of(draws)?,
@@ -159,19 +163,23 @@ fn page(report: &Report) -> String {
         Law::Exponential => "mean score",
     };
     let skipped = &report.skipped;
-    let interval = summary.interval.unwrap_or([f64::NAN; 2]);
+    let interval =
+        summary.interval.map_or("no interval from fewer than two rows".to_owned(), |[low, high]| {
+            format!("95 % interval {low:.4} to {high:.4}")
+        });
     format!(
         "exploration (no plan was sealed: not a verdict)\n\
          spec        {} under key {}\n\
-         rows        {} ({} refused), {} positions\n\
+         rows        {} ({} refused, {} without a prompt), {} positions\n\
          scored      {} distinct draws (n_eff {:.0}, largest share of variance {:.2} %)\n\
          skipped     {} repeated, {} in the prompt, {} short window\n\
-         {what:<11} {:.4}, 95 % interval {:.4} to {:.4}, expected {:.4} under H0\n\
-         p           10^{:.2} ({:?})\n",
+         {what:<11} {:.4}, {interval}, expected {:.4} under H0\n\
+         log10 p     {} (smallest attainable: {}; {})\n",
         report.spec,
         report.key_id,
         report.rows,
         report.refused_rows,
+        report.rows_without_prompt,
         report.positions,
         summary.draws,
         summary.n_eff,
@@ -180,10 +188,21 @@ fn page(report: &Report) -> String {
         skipped.prompt_window,
         skipped.short_window,
         summary.estimate,
-        interval[0],
-        interval[1],
         summary.expected,
-        summary.log10_p,
-        summary.method,
+        verdict::stated(summary.log10_p),
+        summary.ln_p_min.map_or("no closed form".to_owned(), |least| verdict::stated(log10_from_ln(least))),
+        method(summary.method),
     )
+}
+
+/// How a tail was computed, in words.
+fn method(method: TailMethod) -> &'static str {
+    match method {
+        TailMethod::Binomial => "exact binomial tail",
+        TailMethod::Certain => "certain",
+        TailMethod::ChernoffBound => "Chernoff's bound",
+        TailMethod::EProcess => "e-process",
+        TailMethod::ExactLattice => "exact lattice tail",
+        TailMethod::Gamma => "Gamma tail",
+    }
 }

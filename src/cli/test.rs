@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let keys: Vec<SchemeKey> = openings
         .iter()
-        .map(|opening| opening.verify(&genesis.root))
+        .map(|opening| genesis.verify(opening))
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
     let material = material(arguments)?;

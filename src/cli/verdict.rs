@@ -52,10 +52,16 @@ fn row(finding: &Finding) -> [String; 7] {
         access(finding.access).to_owned(),
         summary.draws.to_string(),
         format!("{}{}", percent(summary.estimate), interval.unwrap_or_default()),
-        format!("{:.1}", log10_from_ln(finding.verdict_ln_p)),
+        stated(log10_from_ln(finding.verdict_ln_p)),
         format!("{:.1}", log10_from_ln(summary.ln_e)),
         words(finding.verdict).to_owned(),
     ]
+}
+
+/// log10 p as it is stated: below 2⁻¹²⁸ nothing more is claimed, because HMAC-SHA256 is assumed to be a PRF no further.
+pub(super) fn stated(log10_p: f64) -> String {
+    const LIMIT: f64 = -38.531_839_444_989_59;
+    if log10_p < LIMIT { "< -38.5".to_owned() } else { format!("{log10_p:.1}") }
 }
 
 /// An access as one word.

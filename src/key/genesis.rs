@@ -85,6 +85,10 @@ impl Genesis {
     pub fn from_json(json: &str) -> Result<Self, GenesisError> {
         let genesis: Self = serde_json::from_str(json).map_err(GenesisError::Json)?;
         check_format(&genesis.format, FORMAT)?;
+        let mut seen = std::collections::HashSet::new();
+        if let Some(twice) = genesis.leaves.iter().find(|leaf| !seen.insert((&leaf.epoch, &leaf.label))) {
+            return Err(GenesisError::Twice(describe(&twice.epoch, twice.label.as_ref())));
+        }
         if root_of(&genesis.leaves) == genesis.root { Ok(genesis) } else { Err(GenesisError::Root) }
     }
 
@@ -117,6 +121,20 @@ impl Genesis {
             })
             .ok_or_else(|| GenesisError::NotCommitted(describe(epoch, label)))?;
         Ok(self.opening(index, key))
+    }
+
+    /// Checks an opening against this genesis: its leaf is the one listed for its epoch and label, and its key is the one
+    /// committed to there. Gives the label key (none where an epoch key was opened).
+    ///
+    /// # Errors
+    /// Another leaf, or another key.
+    pub fn verify(&self, opening: &Opening) -> Result<Option<SchemeKey>, GenesisError> {
+        let leaf = usize::try_from(opening.index).ok().and_then(|index| self.leaves.get(index));
+        let listed = leaf.is_some_and(|leaf| leaf.epoch == opening.epoch && leaf.label == opening.label);
+        if !listed || opening.leaves != self.leaves.len() as u64 {
+            return Err(GenesisError::NotIncluded(describe(&opening.epoch, opening.label.as_ref())));
+        }
+        opening.verify(&self.root)
     }
 
     fn opening(&self, index: usize, key: [u8; 32]) -> Opening {
@@ -192,6 +210,9 @@ pub enum GenesisError {
     /// No leaf commits to the key.
     #[error("{0} has no leaf in this genesis: it can be explored, never confirmed")]
     NotCommitted(String),
+    /// Two leaves for one epoch and label: the one that fits could be opened.
+    #[error("{0} has two leaves: a genesis commits to one key for each")]
+    Twice(String),
     /// The inclusion proof fails.
     #[error("{0}: the opened key is not under this root; it is not the key that was committed to")]
     NotIncluded(String),
@@ -246,6 +267,18 @@ mod tests {
         assert!(opening.verify(&genesis.root).is_ok());
         opening.key = Commitment([9; 32]);
         assert!(matches!(opening.verify(&genesis.root), Err(GenesisError::NotIncluded(_))));
+    }
+
+    #[test]
+    fn an_opening_is_the_leaf_that_the_genesis_lists_and_no_label_has_two() {
+        let (secret, epoch, label, mut genesis) = genesis();
+        let opening = genesis.open(&secret, &epoch, Some(&label)).unwrap();
+        assert!(genesis.verify(&opening).unwrap().is_some());
+        genesis.leaves[1].label = Some("gumbel/1/w4".parse().unwrap());
+        assert!(matches!(genesis.verify(&opening), Err(GenesisError::NotIncluded(_))));
+        genesis.leaves[1].label = None;
+        let json = serde_json::to_string(&genesis).unwrap();
+        assert!(matches!(Genesis::from_json(&json), Err(GenesisError::Twice(_))));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use super::SpecError;
 use crate::key::SchemeKey;
 use crate::key::prf::{LaneBits, Seed, WindowPrf};
-use crate::law::Gamma;
+use crate::law::{Gamma, Origin};
 use crate::token::{TokenId, Width};
 
 /// Parameters of a green list.
@@ -56,6 +56,7 @@ pub struct Green {
     bits: LaneBits,
     threshold: u32,
     prf: WindowPrf,
+    origin: Origin,
 }
 
 impl Green {
@@ -63,7 +64,17 @@ impl Green {
         #[expect(clippy::expect_used, reason = "a parsed spec has lanes that divide a word")]
         let bits =
             LaneBits::new(parameters.gamma.bits()).expect("a parsed spec has lanes that divide a word");
-        Self { bits, threshold: parameters.gamma.threshold(), prf: key.prf() }
+        Self {
+            bits,
+            threshold: parameters.gamma.threshold(),
+            prf: key.prf(),
+            origin: Origin(key.commitment().0),
+        }
+    }
+
+    /// Which key this list is of.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The seed of a window.

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use super::SpecError;
 use crate::key::SchemeKey;
 use crate::key::prf::{LaneBits, Seed, WindowPrf};
+use crate::law::Origin;
 use crate::token::{TokenId, Width};
 
 /// How many unrelated keys share the traffic.
@@ -54,11 +55,17 @@ impl FromStr for Parameters {
 #[derive(Debug)]
 pub struct Gumbel {
     prf: WindowPrf,
+    origin: Origin,
 }
 
 impl Gumbel {
     pub(super) fn new(_: Parameters, key: &SchemeKey) -> Self {
-        Self { prf: key.prf() }
+        Self { prf: key.prf(), origin: Origin(key.commitment().0) }
+    }
+
+    /// Which key this race is run under.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The seed of a window.

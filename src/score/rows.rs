@@ -120,6 +120,9 @@ impl Table {
             self.skipped.marked_input += 1;
             return Ok(None);
         }
+        if row.provenance == Provenance::Unknown && self.width.tokens() == 0 {
+            return Err(ScoreError::UnknownOriginAtWidth0);
+        }
         let context = [row.prompt, row.context].concat();
         let Some(window) = self.width.window(&context, context.len()) else {
             self.skipped.short_window += 1;
@@ -132,8 +135,7 @@ impl Table {
         Ok(Some(window.to_vec()))
     }
 
-    /// The windows inside the prompt of a row of unknown origin. (At width 0 there is only the empty window: such
-    /// rows are scored from attested prompts alone.)
+    /// The windows inside the prompt of a row of unknown origin.
     fn excluded<'r>(&self, row: &Prediction<'r>) -> HashSet<&'r [TokenId]> {
         if row.provenance != Provenance::Unknown {
             return HashSet::new();

@@ -13,22 +13,19 @@ pub enum Access {
     Default,
 }
 
-/// Writes `bytes` to `path`: beside it first, synced, then renamed over it.
+/// Writes `bytes` to `path`: beside it first, into a new file, synced, then renamed over it. A file for its owner alone
+/// never replaces one.
 ///
 /// # Errors
 /// What the system says, with the path. The old file, if any, is untouched then, and the half-written one is removed.
 pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let failed = |source| FileError { doing: "write", path: path.to_owned(), source };
     let aside = aside(path);
-    let written =
-        write_synced(&aside, bytes, access).and_then(|()| fs::rename(&aside, path)).and_then(|()| {
-            let folder =
-                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()
-        });
-    written.map_err(|source| {
+    let file = create(&aside, access).map_err(failed)?;
+    fill(file, bytes).and_then(|()| put(&aside, path, access)).map_err(|source| {
         // The error that matters is the first one.
         let _ = fs::remove_file(&aside);
-        FileError { doing: "write", path: path.to_owned(), source }
+        failed(source)
     })
 }
 
@@ -77,16 +74,33 @@ fn aside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_synced(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+/// A new file: one that is there, or a link, is never followed.
+fn create(path: &Path, access: Access) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     if access == Access::Owner {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     }
     #[cfg(not(unix))]
     let _ = access;
-    let mut file = options.open(path)?;
+    options.open(path)
+}
+
+fn fill(mut file: File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+fn put(aside: &Path, path: &Path, access: Access) -> io::Result<()> {
+    match access {
+        Access::Default => fs::rename(aside, path)?,
+        // A link never replaces: of two keys made at once none is lost.
+        Access::Owner => {
+            fs::hard_link(aside, path)?;
+            fs::remove_file(aside)?;
+        }
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }

@@ -47,6 +47,7 @@ pub enum Permissions {
 /// The source cannot be read, its permissions are too wide, or what it holds is no key.
 pub fn read(source: &KeySource, permissions: Permissions) -> Result<KeyFile, KeyError> {
     match source {
+        KeySource::File(path) if Secret::from_hex(&path.to_string_lossy()).is_ok() => Err(KeyError::Digits64),
         KeySource::File(path) => {
             check_permissions(path, permissions)?;
             let json = Zeroizing::new(files::read_text(path)?);
@@ -72,7 +73,7 @@ fn from_text(text: &str, of: &str) -> Result<KeyFile, KeyError> {
 }
 
 fn output_of(line: &str) -> Result<Zeroizing<String>, KeyError> {
-    let failed = |why: String| KeyError::Command { line: line.to_owned(), why };
+    let failed = KeyError::Command;
     let output = Command::new("sh").args(["-c", line]).output().map_err(|error| failed(error.to_string()))?;
     if !output.status.success() {
         return Err(failed(format!("it ended with {}", output.status)));
@@ -141,15 +142,15 @@ pub enum KeyError {
         /// What is wrong.
         error: HexError,
     },
+    /// Digits where a source belongs: arguments are visible to everybody on the machine.
+    #[error(
+        "--key takes a file, env:NAME or command:LINE, not the secret itself: everybody on this machine can read arguments"
+    )]
+    Digits64,
     /// The environment variable is not set.
     #[error("the environment variable {0} is not set or not UTF-8")]
     NoVariable(String),
     /// The key command failed.
-    #[error("the key command `{line}` failed: {why}")]
-    Command {
-        /// The shell line.
-        line: String,
-        /// What happened.
-        why: String,
-    },
+    #[error("the key command failed: {0}")]
+    Command(String),
 }

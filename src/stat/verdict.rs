@@ -111,6 +111,34 @@ impl Summary {
         Self::from_parts(&draws, 1.0, tail, evidence)
     }
 
+    /// A test without a draw: p = 1 and e = 1. A suspect that answers nothing is no reason to lose the others' results.
+    pub fn without_draws(law: Law) -> Self {
+        let gamma = match law {
+            Law::Bernoulli(gamma) => Some([u64::from(gamma.threshold()), 1 << gamma.bits()]),
+            Law::Exponential => None,
+        };
+        Self {
+            draws: 0,
+            statistic: 0.0,
+            green: gamma.map(|_| 0),
+            gamma,
+            estimate: law.mean(),
+            interval: None,
+            expected: law.mean(),
+            z: 0.0,
+            n_eff: 0.0,
+            largest_share: 1.0,
+            share_of_z_kept: 1.0,
+            ln_p: 0.0,
+            log10_p: 0.0,
+            ln_p_min: Some(0.0),
+            method: TailMethod::Certain,
+            ln_e: 0.0,
+            ln_e_max: 0.0,
+            path: Vec::new(),
+        }
+    }
+
     fn from_parts(
         draws: &[&Draw],
         kept: f64,

@@ -89,6 +89,10 @@ impl Matrix {
         view
     }
 
+    pub(crate) fn sum_of_squares(&self) -> f64 {
+        self.iter_rows().map(|row| f64::from(dot(row, row))).sum()
+    }
+
     /// Adds `other`, of the same shape.
     pub(crate) fn add(&mut self, other: &Self) {
         add(self.values_mut(), other.values());

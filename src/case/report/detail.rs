@@ -225,7 +225,7 @@ fn of_all(n: u64, finding: &Finding) -> Markup {
 }
 
 pub(super) fn controls(view: &View<'_>) -> Markup {
-    let near = standing_out(view.findings());
+    let near = standing_out(view.findings(), ln(view.plan.level()));
     let negative = view.findings().iter().filter(|finding| finding.role.is_negative_control()).count();
     html! {
         section {

@@ -3,10 +3,10 @@
 use super::super::verdict;
 use super::Setting;
 use crate::case::plan::{
-    Access, FORMAT, MarkedUnder, Plan, Planned, PlannedTest, Pool, Role, Source, Statistic, prompts_sha256,
-    statistic_sha256,
+    Access, ContextRule, Correction, FORMAT, MarkedUnder, Plan, Planned, PlannedTest, Pool, Role, Source,
+    Statistic, prompts_sha256, statistic_sha256,
 };
-use crate::key::Epoch;
+use crate::key::{Commitment, Epoch};
 use crate::score::Provenance;
 use crate::token::TokenId;
 
@@ -26,6 +26,10 @@ pub(super) struct Design {
     pub(super) reference: Planned<String>,
     /// Tokens asked of a suspect for each prompt.
     pub(super) answer_tokens: u32,
+    /// Where distributions are read.
+    pub(super) contexts: Planned<ContextRule>,
+    /// What suspects read.
+    pub(super) documents: Planned<Commitment>,
     /// What the positive control was trained on.
     pub(super) effect: String,
 }
@@ -50,6 +54,8 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
                 "the demo waits for no public beacon: all prompts are used in order, so to outsiders this is exploratory",
             ),
             answer_tokens: design.answer_tokens,
+            contexts: design.contexts,
+            documents: design.documents,
         },
         statistic_sha256: statistic_sha256(),
         sources: design.sources,
@@ -63,7 +69,7 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
         lambda_grid: (0..=12).collect(),
         order: "answers in the order of the pool; documents in the order served".to_owned(),
         alpha: ALPHA,
-        correction: "Holm over the tests of students and controls; wrong key and innocents are negative controls".to_owned(),
+        correction: Correction::Holm,
         stopping: "the number of prompts, contexts and documents is fixed; nothing is looked at before the end".to_owned(),
         futility: Planned::absent("the whole budget is spent in one go"),
         refusals: "an empty answer gives no draws and stays in".to_owned(),
@@ -76,7 +82,7 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
 }
 
 /// A source that nothing marked went into.
-pub(super) fn unmarked(name: &str, sha256: crate::key::Commitment, why_no_date: &str) -> Source {
+pub(super) fn unmarked(name: &str, sha256: Commitment, why_no_date: &str) -> Source {
     Source {
         name: name.to_owned(),
         sha256,

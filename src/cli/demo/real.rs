@@ -22,7 +22,7 @@ use super::small::side_by_side;
 use super::suspect::{Suspect, Vocabulary};
 use super::{Probed, Setting, seal};
 use crate::case::material::{Answer, Material};
-use crate::case::plan::{Access, Planned, Role, Statistic};
+use crate::case::plan::{Access, Planned, Role, Statistic, documents_sha256};
 use crate::embed::Embedder;
 use crate::source::model::SMOLLM2;
 use crate::token::TokenId;
@@ -90,7 +90,7 @@ pub(super) fn run(
     let (marked, plain) = harvest(&setting, &teacher, &tokenizer, end, tokens, stages)?;
     let cast = train_all(&setting, &marked, &plain, end, stages)?;
     let pool = pool(&plain, end);
-    let sealed = seal(plan(&setting, design(&cast, tokens), &pool), out, stages)?;
+    let sealed = seal(plan(&setting, design(&cast, &marked, tokens), &pool), out, stages)?;
     let material = probe(&setting, &cast, &marked, &pool, end, stages)?;
     let teacher = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Probed { setting, plan: sealed, material, tokenizer, teacher })
@@ -231,7 +231,7 @@ fn probe(
     Ok(material)
 }
 
-fn design(cast: &[Suspect], tokens: usize) -> Design {
+fn design(cast: &[Suspect], marked: &[Answer], tokens: usize) -> Design {
     Design {
         suspects: cast.iter().map(|suspect| (suspect.name, suspect.role)).collect(),
         accesses: vec![
@@ -241,6 +241,8 @@ fn design(cast: &[Suspect], tokens: usize) -> Design {
         sources: Vec::new(),
         reference: Planned::absent("the registered statistic needs no reference"),
         answer_tokens: u32::try_from(ANSWER - 4).unwrap_or(u32::MAX),
+        contexts: Planned::absent("no distributions are read at answers of the suspects' own"),
+        documents: Planned::Set { value: documents_sha256(marked) },
         effect: format!("all of {tokens} training tokens marked with delta 2, {PASSES} passes, from scratch"),
     }
 }

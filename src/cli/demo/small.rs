@@ -17,7 +17,7 @@ use super::plan::{Design, plan, unmarked};
 use super::suspect::{Suspect, Vocabulary, digest};
 use super::{Probed, Setting, seal};
 use crate::case::material::{Answer, Material};
-use crate::case::plan::{Access, Planned, Role, Statistic};
+use crate::case::plan::{Access, ContextRule, Planned, Role, Statistic, prompts_sha256};
 use crate::embed::Embedder;
 use crate::source::model::{END, Embedded, embedded};
 use crate::token::TokenId;
@@ -144,6 +144,7 @@ fn probe(
 ) -> Result<Vec<Material>, Failure> {
     stages.start("fresh prompts to every suspect", (cast.len() * pool.len()) as u64);
     let done = AtomicU64::new(0);
+    let drawn_from = prompts_sha256(pool);
     let probe = |suspects: &[Suspect]| {
         let mut material = Vec::new();
         for suspect in suspects {
@@ -152,7 +153,7 @@ fn probe(
                 done.fetch_add(1, Ordering::Relaxed);
             })?;
             material.push(suspect.text(answers.clone()));
-            material.push(suspect.distributions(answers, teacher, seed)?);
+            material.push(suspect.distributions(answers, teacher, &drawn_from)?);
         }
         Ok::<_, ModelError>(material)
     };
@@ -180,6 +181,8 @@ fn design(models: &Embedded, cast: &[Suspect], tokens: usize) -> Result<Design, 
         sources: vec![unmarked(reference, digest(&models.teacher)?, built_in)],
         reference: Planned::Set { value: reference.to_owned() },
         answer_tokens: u32::try_from(ANSWER).unwrap_or(u32::MAX),
+        contexts: Planned::Set { value: ContextRule::OneAnAnswer },
+        documents: Planned::absent("nobody reads marked documents in this plan"),
         effect: format!(
             "all of {tokens} training tokens marked with delta 2, {PASSES} passes, from another base"
         ),

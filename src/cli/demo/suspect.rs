@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant_model::ModelError;
 use taggant_model::generate::{Options, Sampler, Sampling, softmax};
 use taggant_model::small::SmallModel;
 
 use super::super::serve::{Serving, serve};
 use crate::case::material::{Answer, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table};
-use crate::case::plan::Role;
+use crate::case::plan::{Role, contexts};
 use crate::key::Commitment;
 use crate::scheme::Spec;
 use crate::token::TokenId;
@@ -113,9 +111,9 @@ impl Suspect {
         &self,
         answers: Vec<Answer>,
         reference: &SmallModel,
-        seed: u64,
+        pool: &Commitment,
     ) -> Result<Material, ModelError> {
-        let contexts = contexts(&answers, seed);
+        let contexts = contexts(pool, &answers);
         let columns = u32::try_from(self.model.config().vocab).unwrap_or(u32::MAX);
         let table = |model: &SmallModel| -> Result<Table, ModelError> {
             Ok(Table::pack(columns, rows_at(model, &answers, &contexts)?))
@@ -183,19 +181,6 @@ impl Suspect {
 pub(super) fn digest(model: &SmallModel) -> Result<Commitment, ModelError> {
     use sha2::{Digest, Sha256};
     Ok(Commitment(Sha256::digest(model.to_bytes()?).into()))
-}
-
-/// One context an answer, drawn without looking at anything but lengths.
-fn contexts(answers: &[Answer], seed: u64) -> Vec<(u32, u32)> {
-    let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let mut contexts = Vec::new();
-    for (answer, number) in answers.iter().zip(0..) {
-        let length = u32::try_from(answer.response.len()).unwrap_or(u32::MAX);
-        if length > 0 {
-            contexts.push((number, rng.next_u32() % length));
-        }
-    }
-    contexts
 }
 
 /// A model's distributions at contexts of answers, in the order of the contexts.
