@@ -330,6 +330,124 @@ mod tests {
     }
 
     #[test]
+    fn a_finding_needs_an_innocent_that_could_have_rejected_under_the_same_key() {
+        let innocent = |test: &&mut PlannedTest| test.role == Role::Innocent && test.access == Access::Text;
+        let none = |draft: &mut fixture::Draft| draft.plan.tests.retain(|test| test.role != Role::Innocent);
+        assert_eq!(primary(none), Verdict::Inconclusive);
+        let elsewhere = |draft: &mut fixture::Draft| {
+            let unused =
+                draft.plan.tests.iter().find(|test| test.role == Role::WrongKey).unwrap().epoch.clone();
+            draft.plan.tests.iter_mut().filter(innocent).for_each(|test| test.epoch = unused.clone());
+        };
+        assert_eq!(primary(elsewhere), Verdict::Inconclusive);
+        let other_statistic = |draft: &mut fixture::Draft| {
+            let tests = draft.plan.tests.iter_mut().filter(innocent);
+            tests.for_each(|test| test.statistic = plan::Statistic::Distinct);
+        };
+        assert_eq!(primary(other_statistic), Verdict::Inconclusive);
+        let silent = |draft: &mut fixture::Draft| {
+            for material in
+                draft.material.iter_mut().filter(|material| material.suspect.starts_with("innocent"))
+            {
+                if let material::Content::Text(answers) = &mut material.content {
+                    answers.iter_mut().for_each(|answer| answer.response.truncate(1));
+                }
+            }
+        };
+        assert_eq!(primary(silent), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn an_innocent_is_never_found_whatever_the_level() {
+        let mut draft = fixture::draft();
+        draft.plan.alpha = 0.9;
+        draft.copy_text("student", "innocent-1");
+        for finding in draft.sealed().analysis.findings {
+            let accused = finding.verdict == Verdict::EvidenceFound;
+            assert!(!accused || finding.role.is_registered(), "{}", finding.test);
+            assert!(!accused || finding.access != Access::Text, "{}", finding.test);
+        }
+    }
+
+    #[test]
+    fn a_suspect_that_says_nothing_is_inconclusive_and_the_others_keep_their_results() {
+        let mut draft = fixture::draft();
+        for material in draft.material.iter_mut().filter(|material| material.suspect == "control") {
+            if let material::Content::Text(answers) = &mut material.content {
+                answers.iter_mut().for_each(|answer| answer.response.clear());
+            }
+        }
+        let findings = draft.sealed().analysis.findings;
+        assert_eq!(findings[0].verdict, Verdict::EvidenceFound);
+        let control = findings.iter().find(|finding| finding.test == "control, text").unwrap();
+        assert_eq!((control.verdict, control.verdict_ln_p), (Verdict::Inconclusive, 0.0));
+    }
+
+    #[test]
+    fn what_is_chosen_after_the_key_is_refused() {
+        let refused = |change: &dyn Fn(&mut fixture::Draft)| {
+            let mut draft = fixture::draft();
+            change(&mut draft);
+            let keys = draft.keys();
+            let plan = draft.plan.seal("2026-11-23T10:00:00Z").unwrap();
+            analyse(&plan, &draft.material, &keys).unwrap_err().to_string()
+        };
+        let contents = |draft: &mut fixture::Draft, change: &dyn Fn(&mut material::Content)| {
+            draft.material.iter_mut().for_each(|material| change(&mut material.content));
+        };
+        let contexts = refused(&|draft| {
+            contents(draft, &|content| {
+                if let material::Content::Distributions(rows) = content {
+                    rows.contexts[0].1 ^= 1;
+                }
+            });
+        });
+        assert!(contexts.contains("the plan's rule"), "{contexts}");
+        let documents = refused(&|draft| {
+            contents(draft, &|content| {
+                if let material::Content::Reading(reading) = content {
+                    let moved = reading.documents[0].response.remove(0);
+                    reading.documents[0].prompt.push(moved);
+                }
+            });
+        });
+        assert!(documents.contains("not those that the plan commits to"), "{documents}");
+        let twice = refused(&|draft| {
+            contents(draft, &|content| {
+                if let material::Content::Reading(reading) = content {
+                    let first = reading.rows[0].coefficients[0];
+                    reading.rows[0].coefficients.push(first);
+                }
+            });
+        });
+        assert!(twice.contains("names a token twice"), "{twice}");
+        let longer = refused(&|draft| draft.plan.pool.answer_tokens = 5);
+        assert!(longer.contains("longer than the plan"), "{longer}");
+        let two = refused(&|draft| {
+            let again = draft.material[0].clone();
+            draft.material.push(again);
+        });
+        assert!(two.contains("two pieces of material"), "{two}");
+    }
+
+    #[test]
+    fn a_plan_that_this_version_would_not_follow_is_not_sealed() {
+        let refused = |change: &dyn Fn(&mut plan::Plan)| {
+            let mut draft = fixture::draft();
+            change(&mut draft.plan);
+            draft.plan.seal("2026-11-23T10:00:00Z").unwrap_err().to_string()
+        };
+        assert!(refused(&|plan| plan.lambda_grid = vec![0]).contains("lambda_grid"));
+        assert!(refused(&|plan| plan.number = 0).contains("number"));
+        assert!(refused(&|plan| plan.alpha = 1.0).contains("alpha"));
+        let unlisted = refused(&|plan| plan.tests.iter_mut().for_each(|test| test.sources.clear()));
+        assert!(
+            unlisted.contains("its reference") || unlisted.contains("reference among its sources"),
+            "{unlisted}"
+        );
+    }
+
+    #[test]
     fn silence_without_a_positive_control_is_inconclusive() {
         let verdict = primary(|draft| draft.plan.tests.retain(|test| test.role == Role::Control));
         assert_eq!(verdict, Verdict::Inconclusive);

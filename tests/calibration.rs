@@ -226,6 +226,17 @@ fn distributions_are_calibrated() {
     }
 }
 
+#[test]
+fn at_width_0_distributions_of_unknown_origin_are_refused() {
+    // Excluding tokens cannot help there: an innocent that echoes marked prompts reached z = 13 before this was refused.
+    let width = "green/1/w0/b2/t1".parse::<Spec>().unwrap().width();
+    let row =
+        |provenance| Prediction { prompt: &[1, 2], context: &[3], provenance, q: &[0.5, 0.5], cluster: 0 };
+    assert!(mass(width, &[row(Provenance::Unknown)]).is_err());
+    assert!(mass(width, &[row(Provenance::Marked)]).is_err());
+    assert!(mass(width, &[row(Provenance::Fresh)]).is_ok());
+}
+
 /// Rows that repeat their windows, with the mass on few tokens, and a reference that differs from them.
 fn rows(n: usize) -> (Vec<Vec<u32>>, Table, Table) {
     let mut language = Language(ChaCha8Rng::seed_from_u64(2));

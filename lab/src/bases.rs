@@ -28,8 +28,9 @@ pub(crate) struct Plan {
     /// Folder of `*.jsonl` shards, compressed or not.
     pub(crate) text: PathBuf,
     pub(crate) out: PathBuf,
-    pub(crate) teacher_steps: usize,
-    pub(crate) student_steps: usize,
+    /// How often each base reads its text.
+    pub(crate) teacher_passes: usize,
+    pub(crate) student_passes: usize,
     pub(crate) seed: u64,
 }
 
@@ -43,7 +44,8 @@ struct Record {
 
 /// Writes the tokenizer, both bases, the openings and the manifest.
 pub(crate) fn run(plan: &Plan) -> Result<()> {
-    let (records, sources) = read(&plan.text)?;
+    let records = read(&plan.text)?;
+    let text = Text::of(&records);
     let (held_out, training): (Vec<_>, Vec<_>) = records.into_iter().partition(is_held_out);
     eprintln!("{} texts to learn, {} held out", training.len(), held_out.len());
     fs::create_dir_all(&plan.out)?;
@@ -57,30 +59,28 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
         ['a', 'b'].map(|half| stream(&mut training.iter().filter(move |record| record.half == half)));
     let [a, b] = halves;
     let (a, b) = (a?, b?);
-    let base = |name, stream, seed, steps| Base { name, stream, held_out: &held_out, seed, steps };
-    let teacher = base("teacher", &a, plan.seed, plan.teacher_steps);
-    let student = base("student", &b, plan.seed + 1, plan.student_steps);
+    let base = |name, stream, seed, passes| Base { name, stream, held_out: &held_out, seed, passes };
+    let teacher = base("teacher", &a, plan.seed, plan.teacher_passes);
+    let student = base("student", &b, plan.seed + 1, plan.student_passes);
     let (teacher, student) = std::thread::scope(|scope| {
         let teacher = scope.spawn(|| teacher.train(&path("teacher.safetensors")));
         let student = student.train(&path("student.safetensors"));
         (teacher.join(), student)
     });
     let teacher = teacher.map_err(|_| "the teacher's training panicked")??;
-    let manifest = manifest(plan, sources, held_out.len(), [teacher, student?])?;
+    let manifest = manifest(plan, text, held_out.len(), [teacher, student?])?;
     Ok(fs::write(path("manifest.json"), manifest)?)
 }
 
-/// The records in an order that does not depend on the shards, and each shard's SHA-256.
-fn read(folder: &Path) -> Result<(Vec<Record>, BTreeMap<String, String>)> {
+/// The records in an order that does not depend on the shards.
+fn read(folder: &Path) -> Result<Vec<Record>> {
     let mut records = BTreeMap::new();
-    let mut sources = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !name.contains(".jsonl") {
             continue;
         }
-        sources.insert(name, sha256(&fs::read(&path)?));
         // A line that a kill cut off is the last of its shard, and not JSON.
         for record in unpack(&path)?.lines().map_while(|line| serde_json::from_str::<Record>(line).ok()) {
             records.insert(record.id.clone(), record);
@@ -90,7 +90,7 @@ fn read(folder: &Path) -> Result<(Vec<Record>, BTreeMap<String, String>)> {
     let mut records: Vec<Record> = records.into_values().collect();
     records.iter_mut().for_each(|record| record.response = record.response.trim().to_owned());
     records.retain(|record| !record.response.is_empty() && seen.insert(record.response.clone()));
-    Ok((records, sources))
+    Ok(records)
 }
 
 fn unpack(path: &Path) -> Result<String> {
@@ -105,6 +105,22 @@ fn unpack(path: &Path) -> Result<String> {
         return Err(format!("{program} -dc {} failed", path.display()).into());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What the bases learn from, as the manifest names it.
+#[derive(Serialize)]
+struct Text {
+    records: usize,
+    /// Over every record's id and response, each followed by a zero byte.
+    sha256: String,
+}
+
+impl Text {
+    fn of(records: &[Record]) -> Self {
+        let fields = records.iter().flat_map(|record| [&record.id, &record.response]);
+        let bytes: Vec<u8> = fields.flat_map(|field| field.bytes().chain([0])).collect();
+        Self { records: records.len(), sha256: sha256(&bytes) }
+    }
 }
 
 /// All answers to a prompt are held out, or none.
@@ -154,13 +170,14 @@ struct Base<'a> {
     stream: &'a [u32],
     held_out: &'a [u32],
     seed: u64,
-    steps: usize,
+    passes: usize,
 }
 
 /// What the manifest says of it.
 #[derive(Serialize)]
 struct Trained {
     tokens: usize,
+    passes: usize,
     steps: usize,
     batch: usize,
     window: usize,
@@ -171,15 +188,17 @@ struct Trained {
 
 impl Base<'_> {
     fn train(&self, path: &Path) -> Result<Trained> {
-        let options = Options { steps: self.steps, seed: self.seed, ..Options::default() };
         let start = SmallModel::random(Config::default(), self.seed)?;
+        let options = Options { seed: self.seed, ..Options::default() };
+        let steps = (self.passes * self.stream.len()).div_ceil(options.batch * start.config().context);
+        let options = Options { steps, warm_up: steps / 20, ..options };
         let clock = Instant::now();
         let model = train(&start, self.stream, &options, &mut |progress| {
-            if progress.step % 50 == 0 {
+            if progress.step.is_multiple_of(500) {
                 let rate = (progress.step * options.batch * start.config().context) as f64
                     / clock.elapsed().as_secs_f64();
                 let (step, loss) = (progress.step, progress.loss);
-                eprintln!("{}: step {step} of {}, loss {loss:.3}, {rate:.0} tokens/s", self.name, self.steps);
+                eprintln!("{}: step {step} of {steps}, loss {loss:.3}, {rate:.0} tokens/s", self.name);
             }
         })?;
         model.save(path)?;
@@ -187,7 +206,8 @@ impl Base<'_> {
         eprintln!("{}: {held_out:.4} nats per held-out token", self.name);
         Ok(Trained {
             tokens: self.stream.len(),
-            steps: self.steps,
+            passes: self.passes,
+            steps,
             batch: options.batch,
             window: start.config().context,
             seed: self.seed,
@@ -245,7 +265,7 @@ struct Manifest {
     origin: &'static str,
     licence: &'static str,
     command: String,
-    text: BTreeMap<String, String>,
+    text: Text,
     held_out_tokens: usize,
     teacher: Trained,
     student: Trained,
@@ -261,7 +281,7 @@ struct Entry {
 
 fn manifest(
     plan: &Plan,
-    text: BTreeMap<String, String>,
+    text: Text,
     held_out_tokens: usize,
     [teacher, student]: [Trained; 2],
 ) -> Result<Vec<u8>> {
@@ -281,8 +301,8 @@ fn manifest(
         origin: "trained by this project on text that SmolLM2-135M-Instruct (Apache-2.0) wrote; see lab/",
         licence: "Apache-2.0",
         command: format!(
-            "taggant-lab bases --teacher-steps {} --student-steps {} --seed {}",
-            plan.teacher_steps, plan.student_steps, plan.seed
+            "taggant-lab bases --teacher-passes {} --student-passes {} --seed {}",
+            plan.teacher_passes, plan.student_passes, plan.seed
         ),
         text,
         held_out_tokens,

@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "\
 usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--threads T] [--batch B]
-       taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-steps N] [--student-steps N] [--seed S]
+       taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-passes N] [--student-passes N] [--seed S]
 
 Set RAYON_NUM_THREADS=1 so that each worker keeps to one core.";
 
@@ -41,8 +41,8 @@ fn bases(arguments: &[String]) -> corpus::Result<()> {
     bases::run(&bases::Plan {
         text: path("--text", "lab/text"),
         out: path("--out", "corpora"),
-        teacher_steps: number("--teacher-steps", 1500)?,
-        student_steps: number("--student-steps", 700)?,
+        teacher_passes: number("--teacher-passes", 5)?,
+        student_passes: number("--student-passes", 3)?,
         seed: number("--seed", 1)? as u64,
     })
 }

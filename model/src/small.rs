@@ -109,7 +109,7 @@ impl SmallModel {
                     matrix.values_mut().fill(1.0);
                     continue;
                 }
-                Kind::Input => 0.05,
+                Kind::Input => 0.1,
                 Kind::Weight => (matrix.rows() as f32).sqrt().recip(),
                 Kind::Output => (matrix.rows() as f32 * depth).sqrt().recip(),
             };

@@ -190,7 +190,7 @@ struct AdamW {
 }
 
 impl AdamW {
-    const BETAS: (f32, f32) = (0.9, 0.99);
+    const BETAS: (f32, f32) = (0.9, 0.98);
     const EPSILON: f32 = 1e-8;
 
     fn new(model: &SmallModel, options: &Options) -> Self {

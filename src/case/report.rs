@@ -529,12 +529,19 @@ mod tests {
             "Earlier plans cannot be excluded.",
             "The key is burned.",
             "No independent time stamp.",
-            "No innocent under the same key was tested for distributions, reading",
             "The real key ranks 1 of 401",
             "taggant case check bundle.json",
         ] {
             assert!(page.contains(said), "{said:?} is missing from: {page}");
         }
+    }
+
+    #[test]
+    fn the_lack_of_an_innocent_is_said() {
+        let mut draft = fixture::draft();
+        draft.plan.tests.retain(|test| test.role != Role::Innocent || test.access == Access::Text);
+        let page = words(&page(&draft.sealed().bundle(), &[]));
+        assert!(page.contains("No innocent under the same key was tested for distributions, reading"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Generation with a cache of keys and values.
 
 use super::SmallModel;
-use super::matrix::{Matrix, add_scaled, exp_shifted, product};
+use super::matrix::{Matrix, add_all, exp_shifted, product};
 use super::network::{columns, embed, normalise, square_positive};
 use crate::ModelError;
 use crate::generate::{Session, check_tokens};
@@ -116,18 +116,19 @@ impl Cache {
     /// Attention of one token to as many as `scores` is long.
     fn mix(&self, model: &SmallModel, scores: &mut [f32], qkv: &[f32], mixed: &mut [f32]) {
         let config = &model.config;
+        let len = scores.len();
         for head in 0..config.heads {
             let [head_columns, ..] = columns(config, head);
             scores.fill(0.0);
-            for column in head_columns.clone() {
-                let keys = &self.keys[column * config.context..][..scores.len()];
-                add_scaled(scores, keys, qkv[column] * config.score_scale());
-            }
+            let query = &qkv[head_columns.clone()];
+            let keys = self.keys.chunks_exact(config.context).skip(head_columns.start);
+            add_all(scores, query.iter().copied().zip(keys.map(|column| &column[..len])));
+            scores.iter_mut().for_each(|score| *score *= config.score_scale());
             let norm = exp_shifted(scores).0.recip();
             let mixed = &mut mixed[head_columns.clone()];
-            for (values, &score) in self.values.chunks_exact(config.width).zip(scores.iter()) {
-                add_scaled(mixed, &values[head_columns.clone()], score * norm);
-            }
+            let values = self.values.chunks_exact(config.width);
+            add_all(mixed, scores.iter().copied().zip(values.map(|token| &token[head_columns.clone()])));
+            mixed.iter_mut().for_each(|value| *value *= norm);
         }
     }
 }
