@@ -41,8 +41,8 @@ fn bases(arguments: &[String]) -> corpus::Result<()> {
     bases::run(&bases::Plan {
         text: path("--text", "lab/text"),
         out: path("--out", "corpora"),
-        teacher_passes: number("--teacher-passes", 5)?,
-        student_passes: number("--student-passes", 3)?,
+        teacher_passes: number("--teacher-passes", 6)?,
+        student_passes: number("--student-passes", 4)?,
         seed: number("--seed", 1)? as u64,
     })
 }

@@ -127,25 +127,8 @@ pub(crate) fn add(sum: &mut [f32], other: &[f32]) {
     }
 }
 
-/// Adds slices as long as `sum`, each times its factor; four at a time, so that the sum is read and written less often.
-pub(crate) fn add_all<'a>(sum: &mut [f32], mut terms: impl Iterator<Item = (f32, &'a [f32])>) {
-    const NONE: (f32, &[f32]) = (0.0, &[]);
-    while let Some(first) = terms.next() {
-        let rest = [(); 3].map(|()| terms.next().unwrap_or(NONE));
-        match rest {
-            [(b, bs), (c, cs), (d, ds)] if ds.len() == sum.len() => {
-                let (a, a_s) = first;
-                let others = a_s.iter().zip(bs).zip(cs).zip(ds);
-                for (sum, (((x, y), z), w)) in sum.iter_mut().zip(others) {
-                    *sum += (x * a + y * b) + (z * c + w * d);
-                }
-            }
-            _ => [first].into_iter().chain(rest).for_each(|(scale, term)| add_scaled(sum, term, scale)),
-        }
-    }
-}
-
-fn add_scaled(sum: &mut [f32], term: &[f32], scale: f32) {
+/// Adds `scale` times `term` to `sum`.
+pub(crate) fn add_scaled(sum: &mut [f32], term: &[f32], scale: f32) {
     for (sum, value) in sum.iter_mut().zip(term) {
         *sum += value * scale;
     }
@@ -225,18 +208,6 @@ mod tests {
         let mut part = Matrix::zeros(3, 3);
         product_into(a.block(1..2, 0..2), a.block(0..2, 1..3), part.block_mut(1..2, 1..3));
         assert_eq!(part.values(), [0., 0., 0., 0., 33., 42., 0., 0., 0.]);
-    }
-
-    #[test]
-    fn every_term_is_added() {
-        let terms: Vec<Vec<f32>> = (0_u8..7).map(|i| vec![f32::from(i), 1.0]).collect();
-        for count in 0..=7_u8 {
-            let mut sum = [0.5, 0.0];
-            let terms = terms.iter().take(count.into());
-            add_all(&mut sum, terms.map(|term| (2.0, term.as_slice())));
-            let count = f32::from(count);
-            assert_eq!(sum, [0.5 + count * (count - 1.0), 2.0 * count]);
-        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Generation with a cache of keys and values.
 
-use super::SmallModel;
-use super::matrix::{Matrix, add_all, exp_shifted, product};
-use super::network::{columns, embed, normalise, square_positive};
+use super::matrix::{Matrix, add_scaled, dot, exp_shifted, product};
+use super::network::{embed, normalise, square_positive};
+use super::{Config, SmallModel};
 use crate::ModelError;
 use crate::generate::{Session, check_tokens};
 
@@ -20,12 +20,10 @@ struct Row {
     blocks: Vec<Cache>,
 }
 
-/// The keys and values of a row in one block.
+/// The keys and values of a row in one block, one token after another.
 #[derive(Clone, Debug)]
 struct Cache {
-    /// One column of keys after another, each as long as the context, so that scores are sums of columns.
     keys: Vec<f32>,
-    /// One token after another.
     values: Vec<f32>,
 }
 
@@ -62,7 +60,7 @@ impl<'a> SmallSession<'a> {
         self.rows.resize_with(count, || Row {
             len: 0,
             blocks: (0..config.layers)
-                .map(|_| Cache { keys: vec![0.0; size], values: vec![0.0; size] })
+                .map(|_| Cache { keys: Vec::with_capacity(size), values: Vec::with_capacity(size) })
                 .collect(),
         });
     }
@@ -88,15 +86,16 @@ impl<'a> SmallSession<'a> {
 
     /// Appends keys and values in one block, and mixes the values for every new token.
     fn attend(&mut self, block: usize, qkv: &Matrix, inputs: &[&[u32]]) -> Matrix {
-        let mut mixed = Matrix::zeros(qkv.rows(), self.model.config.width);
+        let Config { width, heads, context, .. } = self.model.config;
+        let mut mixed = Matrix::zeros(qkv.rows(), width);
         let mut new = mixed.iter_rows_mut().zip(qkv.iter_rows());
-        let mut scores = vec![0.0; self.model.config.context];
+        let mut scores = vec![0.0; heads * context];
         for (row, input) in self.rows.iter_mut().zip(inputs) {
             let positions = row.len..row.len + input.len();
             for (position, (mixed, qkv)) in positions.zip(new.by_ref()) {
                 let cache = &mut row.blocks[block];
-                cache.push(self.model, position, qkv);
-                cache.mix(self.model, &mut scores[..=position], qkv, mixed);
+                cache.push(qkv, width);
+                cache.mix(self.model, &mut scores, position, qkv, mixed);
             }
         }
         mixed
@@ -104,31 +103,32 @@ impl<'a> SmallSession<'a> {
 }
 
 impl Cache {
-    fn push(&mut self, model: &SmallModel, position: usize, qkv: &[f32]) {
-        let (width, context) = (model.config.width, model.config.context);
-        let (keys, values) = qkv[width..].split_at(width);
-        for (column, key) in self.keys.chunks_exact_mut(context).zip(keys) {
-            column[position] = *key;
-        }
-        self.values[position * width..][..width].copy_from_slice(values);
+    fn push(&mut self, qkv: &[f32], width: usize) {
+        self.keys.extend_from_slice(&qkv[width..2 * width]);
+        self.values.extend_from_slice(&qkv[2 * width..]);
     }
 
-    /// Attention of one token to as many as `scores` is long.
-    fn mix(&self, model: &SmallModel, scores: &mut [f32], qkv: &[f32], mixed: &mut [f32]) {
+    /// Attention of the token at `position` to itself and those before it. The cache is read from front to back, all
+    /// heads at once: it is larger than the processor's own, and memory is fastest in order.
+    fn mix(&self, model: &SmallModel, scores: &mut [f32], position: usize, qkv: &[f32], mixed: &mut [f32]) {
         let config = &model.config;
-        let len = scores.len();
-        for head in 0..config.heads {
-            let [head_columns, ..] = columns(config, head);
-            scores.fill(0.0);
-            let query = &qkv[head_columns.clone()];
-            let keys = self.keys.chunks_exact(config.context).skip(head_columns.start);
-            add_all(scores, query.iter().copied().zip(keys.map(|column| &column[..len])));
-            scores.iter_mut().for_each(|score| *score *= config.score_scale());
+        let tokens = |cache| <[f32]>::chunks_exact(cache, config.width).take(position + 1);
+        let heads = |token| <[f32]>::chunks_exact(token, config.head_width());
+        for (at, keys) in tokens(&self.keys).enumerate() {
+            for (head, (query, key)) in heads(&qkv[..config.width]).zip(heads(keys)).enumerate() {
+                scores[head * config.context + at] = config.score_scale() * dot(query, key);
+            }
+        }
+        for scores in scores.chunks_exact_mut(config.context) {
+            let scores = &mut scores[..=position];
             let norm = exp_shifted(scores).0.recip();
-            let mixed = &mut mixed[head_columns.clone()];
-            let values = self.values.chunks_exact(config.width);
-            add_all(mixed, scores.iter().copied().zip(values.map(|token| &token[head_columns.clone()])));
-            mixed.iter_mut().for_each(|value| *value *= norm);
+            scores.iter_mut().for_each(|score| *score *= norm);
+        }
+        for (at, values) in tokens(&self.values).enumerate() {
+            let mixed = mixed.chunks_exact_mut(config.head_width());
+            for (head, (mixed, value)) in mixed.zip(heads(values)).enumerate() {
+                add_scaled(mixed, value, scores[head * config.context + at]);
+            }
         }
     }
 }
