@@ -131,9 +131,17 @@ mod tests {
 
     #[test]
     fn green_logits_rise_by_delta_and_the_scorer_agrees() {
-        for spec in ["green/1/w0/b1/t1", "green/1/w1/b2/t1", "green/1/w2/b8/t77", "green/1/w4/b32/t9"] {
+        for spec in [
+            "green/1/w0/b1/t1",
+            "green/1/w1/b2/t1",
+            "green/1/w1/b4/t3",
+            "green/1/w2/b8/t77",
+            "green/1/w2/b16/t999",
+            "green/1/w4/b32/t900000000",
+        ] {
             let embedder = embedder(spec, 1.5);
-            let mut logits = vec![0.0; 1_000];
+            // Odd, and longer than one stretch of keystream.
+            let mut logits = vec![0.0; 9_001];
             assert_eq!(embedder.answer().step(&[4, 5, 6, 7], &mut logits), Step::Biased);
             let arm = &embedder.scheme().arms()[0];
             let window = embedder.scheme().spec().width().window(&[4, 5, 6, 7], 4).unwrap();

@@ -95,6 +95,11 @@ impl Keystream {
         self.0.next_u32()
     }
 
+    /// Fills `bytes` with the next keystream bytes (words are little-endian); a whole number of words at a time.
+    pub fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        self.0.fill_bytes(bytes);
+    }
+
     /// Fills `words` with the next keystream words.
     pub fn fill(&mut self, words: &mut [u32]) {
         for word in words {

@@ -101,12 +101,47 @@ impl Green {
 
     /// Adds `delta` to the logits of green tokens, in place and without allocation.
     pub fn bias(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
+        match self.bits.get() {
+            1 => self.bias_by_byte::<8>(seed, logits, delta),
+            2 => self.bias_by_byte::<4>(seed, logits, delta),
+            4 => self.bias_by_byte::<2>(seed, logits, delta),
+            8 => self.bias_by_byte::<1>(seed, logits, delta),
+            _ => self.bias_by_word(seed, logits, delta),
+        }
+    }
+
+    /// A keystream byte holds `LANES` lanes, and a table says what each of its 256 values adds to them.
+    fn bias_by_byte<const LANES: usize>(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
+        let mut table = [[0.0; LANES]; 256];
+        for (byte, adds) in (0_u32..).zip(&mut table) {
+            for (lane, add) in (0_u32..).zip(adds) {
+                let value = byte >> (lane * u32::from(self.bits.get())) & self.bits.mask();
+                *add = if value < self.threshold { delta } else { 0.0 };
+            }
+        }
+        let mut stream = seed.keystream();
+        let mut bytes = [0; 1_024];
+        for stretch in logits.chunks_mut(bytes.len() * LANES) {
+            stream.fill_bytes(&mut bytes);
+            let (whole, rest) = stretch.as_chunks_mut::<LANES>();
+            for (lanes, byte) in whole.iter_mut().zip(bytes) {
+                for (logit, add) in lanes.iter_mut().zip(table[usize::from(byte)]) {
+                    *logit += add;
+                }
+            }
+            let last = table[usize::from(bytes[whole.len().min(bytes.len() - 1)])];
+            for (logit, add) in rest.iter_mut().zip(last) {
+                *logit += add;
+            }
+        }
+    }
+
+    fn bias_by_word(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
         let mut stream = seed.keystream();
         for lanes in logits.chunks_mut(self.lanes_per_word()) {
             let mut word = stream.next_word();
             for logit in lanes {
-                // A product with 0 or 1 instead of a branch that misses one time in four.
-                *logit += delta * f32::from(u8::from(word & self.bits.mask() < self.threshold));
+                *logit += if word & self.bits.mask() < self.threshold { delta } else { 0.0 };
                 word = word.checked_shr(u32::from(self.bits.get())).unwrap_or(0);
             }
         }

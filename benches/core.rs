@@ -1,0 +1,96 @@
+//! The core's costs, as ratios in one run: `make bench`. Times here are noisy; the ratios are what to compare.
+
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints, and may stop where it stands"
+)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use taggant::embed::Embedder;
+use taggant::key::{EpochKey, Secret};
+use taggant::scheme::{Arm, Spec};
+use taggant::score::{Exchange, Provenance, TextStatistic, count};
+use taggant::stat::verdict::verdict_tail;
+
+const VOCABULARY: usize = 131_072;
+
+fn main() {
+    let epoch = Secret::from_bytes([7; 32]).epoch_key(&"bench".parse().unwrap());
+    embedding(&epoch);
+    scoring(&epoch);
+}
+
+/// Microseconds a call, the best of several rounds: noise only adds.
+fn best(rounds: usize, calls: usize, mut work: impl FnMut()) -> f64 {
+    let round = |_| {
+        let clock = Instant::now();
+        (0..calls).for_each(|_| work());
+        clock.elapsed().as_secs_f64() * 1e6 / calls as f64
+    };
+    (0..rounds).map(round).fold(f64::INFINITY, f64::min)
+}
+
+fn embedding(epoch: &EpochKey) {
+    let source = vec![0.5_f32; VOCABULARY];
+    let mut row = source.clone();
+    let copy = best(20, 200, || black_box(&mut row).copy_from_slice(black_box(&source)));
+    println!("one row of {VOCABULARY} logits");
+    println!("  copy_from_slice        {copy:8.1} us");
+    for spec in ["green/1/w1/b1/t1", "green/1/w1/b2/t1"] {
+        let embedder = Embedder::new(spec.parse::<Spec>().unwrap().open(epoch), 2.0).unwrap();
+        let mut token = 0;
+        let time = best(20, 50, || {
+            token += 1;
+            black_box(embedder.answer().step(&[token], black_box(&mut row)));
+        });
+        println!("  {spec}       {time:8.1} us  {:5.2} x the copy", time / copy);
+    }
+    let scheme = "gumbel/1/w1".parse::<Spec>().unwrap().open(epoch);
+    let Arm::Gumbel(gumbel) = &scheme.arms()[0] else { return };
+    let mut p = vec![0.0_f32; VOCABULARY];
+    (0..50).for_each(|at| p[at * 2_600] = 0.02);
+    let blocks = best(20, 200, || {
+        let seed = gumbel.seed(black_box(&[9]));
+        (0..50).for_each(|at| {
+            black_box(gumbel.word(&seed, at * 16));
+        });
+    });
+    let time = best(20, 50, || {
+        black_box(gumbel.choose(&gumbel.seed(black_box(&[9])), black_box(&p)));
+    });
+    println!(
+        "  gumbel/1, 50 survivors {time:8.1} us  {:5.2} x 50 ChaCha20 blocks ({blocks:.1} us)",
+        time / blocks
+    );
+}
+
+fn scoring(epoch: &EpochKey) {
+    let mut state = 1_u64;
+    let mut token = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(state >> 49).unwrap()
+    };
+    let exchange = |_| Exchange {
+        prompt: vec![token(), token()],
+        response: (0..500).map(|_| token()).collect(),
+        whole_context: true,
+        provenance: Provenance::Unknown,
+    };
+    let exchanges: Vec<Exchange> = (0..1_000).map(exchange).collect();
+    println!("distinct draws of text, de-duplicated and tested, one core");
+    for spec in ["green/1/w1/b2/t1", "green/1/w2/b2/t1", "gumbel/1/w4"] {
+        let scheme = spec.parse::<Spec>().unwrap().open(epoch);
+        let mut draws = 0;
+        let time = best(3, 1, || {
+            let evidence = count(scheme.spec().width(), &exchanges, TextStatistic::Distinct).unwrap();
+            let opened = evidence.open(&scheme).unwrap();
+            draws = opened.as_slice().len();
+            black_box(verdict_tail(opened).unwrap());
+        });
+        println!("  {spec:<20} {draws} draws, {:5.2} million a second", draws as f64 / time);
+    }
+}
