@@ -4,9 +4,7 @@
 //! fixed without it. [`Tally`] sums the coefficients of equal inputs *before* anything is rounded or opened, so one
 //! coin is one draw; [`Draws`] can be consumed once. Neither knows a scheme, a text or a model.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::Hash;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -111,67 +109,62 @@ pub const COEFFICIENT_MAX: i32 = 127;
 /// `I` identifies a draw: one input of the keyed function (for foreign formats, the collapsed input).
 #[derive(Clone, Debug)]
 pub struct Tally<I> {
-    index: HashMap<I, usize>,
-    entries: Vec<Tallied>,
+    entries: Vec<Tallied<I>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Tallied {
+struct Tallied<I> {
+    input: I,
     coefficient: f64,
     cluster: u32,
 }
 
-impl<I: Hash + Ord> Tally<I> {
+impl<I: Ord> Tally<I> {
     /// A tally of nothing.
     pub fn new() -> Self {
-        Self { index: HashMap::new(), entries: Vec::new() }
+        Self { entries: Vec::new() }
     }
 
     /// Adds `coefficient` to the draw of `input`. The draw belongs to the first `cluster` (exchange) that names it.
     pub fn add(&mut self, input: I, coefficient: f64, cluster: u32) {
-        match self.index.entry(input) {
-            Entry::Occupied(seen) => self.entries[*seen.get()].coefficient += coefficient,
-            Entry::Vacant(new) => {
-                new.insert(self.entries.len());
-                self.entries.push(Tallied { coefficient, cluster });
-            }
-        }
-    }
-
-    /// The number of distinct draws.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is no draw.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.push(Tallied { input, coefficient, cluster });
     }
 
     /// Replaces each summed coefficient by a function of it, such as 1 (*distinct*) or √n.
     #[must_use]
     pub fn map(mut self, f: impl Fn(f64) -> f64) -> Self {
-        for entry in &mut self.entries {
-            entry.coefficient = f(entry.coefficient);
-        }
+        self.merge();
+        self.entries.iter_mut().for_each(|entry| entry.coefficient = f(entry.coefficient));
         self
     }
 
     /// Rounds the summed coefficients to whole numbers, half to even, clipped to ±127. Looks at no key.
-    pub fn whole(self, scale: Scale) -> Whole<I> {
+    pub fn whole(mut self, scale: Scale) -> Whole<I> {
+        self.merge();
         let factor = scale_factor(scale, self.entries.iter().map(|entry| entry.coefficient.abs()));
         let kept = share_of_z_kept(&self.entries, factor);
-        let entry = |(input, at): (I, usize)| {
-            let Tallied { coefficient, cluster } = self.entries[at];
-            WholeEntry { input, coefficient: round_clipped(coefficient * factor), cluster }
+        let entry = |Tallied { input, coefficient, cluster }| WholeEntry {
+            input,
+            coefficient: round_clipped(coefficient * factor),
+            cluster,
         };
-        let mut entries: Vec<_> = self.index.into_iter().map(entry).collect();
-        entries.sort_by(|a, b| a.input.cmp(&b.input));
-        Whole { entries, kept }
+        Whole { entries: self.entries.into_iter().map(entry).collect(), kept }
+    }
+
+    /// Sorts by input and sums the coefficients of equal ones, in the order in which they were added.
+    fn merge(&mut self) {
+        self.entries.sort_by(|a, b| a.input.cmp(&b.input));
+        self.entries.dedup_by(|later, first| {
+            let same = later.input == first.input;
+            if same {
+                first.coefficient += later.coefficient;
+            }
+            same
+        });
     }
 }
 
-impl<I: Hash + Ord> Default for Tally<I> {
+impl<I: Ord> Default for Tally<I> {
     fn default() -> Self {
         Self::new()
     }
@@ -363,7 +356,7 @@ fn round_clipped(real: f64) -> i32 {
     real.round_ties_even().clamp(-limit, limit) as i32
 }
 
-fn share_of_z_kept(entries: &[Tallied], factor: f64) -> f64 {
+fn share_of_z_kept<I>(entries: &[Tallied<I>], factor: f64) -> f64 {
     let (mut ar, mut aa, mut rr) = (0.0, 0.0, 0.0);
     for entry in entries {
         let whole = f64::from(round_clipped(entry.coefficient * factor));

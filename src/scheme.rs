@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::prf::Seed;
+use crate::key::prf::{LaneBits, Lanes, Seed};
 use crate::key::{EpochKey, Label, LabelError, SchemeKey};
 use crate::law::{Law, Origin};
 use crate::token::{TokenId, Width};
@@ -246,6 +246,14 @@ impl Arm {
         match self {
             Self::Green(green) => u32::from(green.is_green(seed, token)),
             Self::Gumbel(gumbel) => gumbel.word(seed, token),
+        }
+    }
+
+    /// The draw of `token`, from the lanes of its window: as [`Arm::word`], quicker for many tokens.
+    pub fn word_in(&self, lanes: &mut Lanes, token: TokenId) -> u32 {
+        match self {
+            Self::Green(green) => u32::from(green.is_green_in(lanes, token)),
+            Self::Gumbel(_) => lanes.get(LaneBits::WORD, token),
         }
     }
 

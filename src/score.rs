@@ -7,19 +7,24 @@
 //! - *Adaptive* ([`Reading`]): the suspect reads text marked under the scored key. It predicts; each window is opened
 //!   once, after the prediction was fixed; its only verdict is an e-process.
 
+mod exposure;
 mod reading;
+mod residual;
 mod rows;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::law::{Draws, SameOrigin, Scale, Tally, Whole};
+use crate::key::prf::Lanes;
+use crate::law::{Draws, Origin, SameOrigin, Scale, Tally, Whole};
 use crate::scheme::Scheme;
 use crate::token::{TokenId, Width};
 
+pub use exposure::Exposure;
 pub use reading::{Reading, ReadingError};
-pub use rows::{Prediction, mass, residual};
+pub use residual::{Expectation, Expecting, Over, SHRINK, Text};
+pub use rows::{Prediction, Row, Weight, argmax, mass, residual};
 
 /// One prompt and its answer, as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +141,7 @@ pub struct Evidence {
     width: Width,
     windows: Windows,
     whole: Whole<Coin>,
+    marked_under: BTreeSet<Origin>,
     /// What gave no draw of its own.
     pub skipped: Skipped,
     /// Answer positions, or rows, looked at.
@@ -158,26 +164,37 @@ impl Evidence {
         &self.windows
     }
 
+    /// Says that something the coefficients were made from (a reference, traffic) was marked under these keys: they can
+    /// no longer be opened under one of them.
+    #[must_use]
+    pub fn marked_under(mut self, keys: impl IntoIterator<Item = Origin>) -> Self {
+        self.marked_under.extend(keys);
+        self
+    }
+
     /// Opens the draws under a key, every arm of it.
     ///
     /// # Errors
-    /// The scheme has another width.
+    /// The scheme has another width, or something marked under its key went into the coefficients.
     pub fn open(&self, scheme: &Scheme) -> Result<Draws, ScoreError> {
         let width = scheme.spec().width();
         if width != self.width {
             return Err(ScoreError::Width { counted: self.width, scheme: width });
         }
+        if scheme.arms().iter().any(|arm| self.marked_under.contains(&arm.origin())) {
+            return Err(ScoreError::DependentSource);
+        }
         let draws = scheme.arms().iter().map(|arm| {
-            // Coefficients are sorted by window, so each seed is computed once.
-            let mut at: Option<(u32, crate::key::prf::Seed)> = None;
+            // Coefficients are sorted by window and token: each seed is computed once, each stretch of lanes too.
+            let mut at: Option<(u32, Lanes)> = None;
             self.whole.open(scheme.spec().law(), arm.origin(), |coin| {
-                let seed = match at.take() {
-                    Some((window, seed)) if window == coin.window => seed,
-                    _ => arm.seed(self.windows.get(coin.window)),
+                let lanes = match &mut at {
+                    Some((window, lanes)) if *window == coin.window => lanes,
+                    other => {
+                        &mut other.insert((coin.window, arm.seed(self.windows.get(coin.window)).lanes())).1
+                    }
                 };
-                let word = arm.word(&seed, coin.token);
-                at = Some((coin.window, seed));
-                word
+                arm.word_in(lanes, coin.token)
             })
         });
         let mut pooled: Option<Draws> = None;
@@ -228,12 +245,19 @@ pub enum Repeat {
     Again,
 }
 
+/// How often a draw was seen, and in which exchange first.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    seen: u32,
+    cluster: u32,
+}
+
 /// Walks over exchanges and decides, position by position, which draw each shows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Counter {
     width: Width,
     windows: Windows,
-    tally: Tally<Coin>,
+    counts: HashMap<Coin, Count>,
     skipped: Skipped,
     positions: u64,
 }
@@ -244,7 +268,7 @@ impl Counter {
         Self {
             width,
             windows: Windows::default(),
-            tally: Tally::new(),
+            counts: HashMap::new(),
             skipped: Skipped::default(),
             positions: 0,
         }
@@ -268,12 +292,23 @@ impl Counter {
 
     /// The evidence: one coefficient a distinct draw.
     pub fn finish(self, statistic: TextStatistic) -> Evidence {
+        let mut tally = Tally::new();
+        for (coin, count) in self.counts {
+            tally.add(coin, f64::from(count.seen), count.cluster);
+        }
         let (tally, scale) = match statistic {
-            TextStatistic::Distinct => (self.tally.map(|_| 1.0), Scale::Unit),
-            TextStatistic::RootCount => (self.tally.map(f64::sqrt), Scale::Max),
+            TextStatistic::Distinct => (tally.map(|_| 1.0), Scale::Unit),
+            TextStatistic::RootCount => (tally.map(f64::sqrt), Scale::Max),
         };
         let (skipped, positions) = (self.skipped, self.positions);
-        Evidence { width: self.width, windows: self.windows, whole: tally.whole(scale), skipped, positions }
+        Evidence {
+            width: self.width,
+            windows: self.windows,
+            whole: tally.whole(scale),
+            marked_under: BTreeSet::new(),
+            skipped,
+            positions,
+        }
     }
 
     fn position(
@@ -301,9 +336,9 @@ impl Counter {
             return Position::PromptWindow;
         }
         let coin = Coin { window: self.windows.number(window), token: context[at] };
-        let before = self.tally.len();
-        self.tally.add(coin, 1.0, cluster);
-        let repeat = if self.tally.len() > before { Repeat::First } else { Repeat::Again };
+        let count = self.counts.entry(coin).or_insert(Count { seen: 0, cluster });
+        count.seen += 1;
+        let repeat = if count.seen == 1 { Repeat::First } else { Repeat::Again };
         self.skipped.repeated += u64::from(repeat == Repeat::Again);
         Position::Draw(coin, repeat)
     }
@@ -344,6 +379,22 @@ pub enum ScoreError {
         "at width 0 distributions are scored for attested fresh prompts only: rows of unknown origin are refused"
     )]
     UnknownOriginAtWidth0,
+    /// Rule 2 of validity: coefficients made from text marked under a key are no evidence about that key.
+    #[error(
+        "something that the coefficients were made from was marked under the scored key: they are no evidence about it"
+    )]
+    DependentSource,
+    /// Exposure was counted for other windows.
+    #[error("the exposure was counted for windows of {counted} tokens, the evidence has {wanted}")]
+    Exposure {
+        /// Width of the counted windows.
+        counted: Width,
+        /// Width of the evidence.
+        wanted: Width,
+    },
+    /// An expectation that was made for another text.
+    #[error("the expectation does not list every window of the text: it was made for another one")]
+    Expectation,
     /// The scheme has no key.
     #[error("the scheme was opened without a key")]
     NoArm,

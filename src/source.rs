@@ -4,4 +4,6 @@ pub mod files;
 pub mod keys;
 #[cfg(feature = "models")]
 pub mod model;
+#[cfg(feature = "models")]
+pub mod reference;
 pub mod text;

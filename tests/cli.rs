@@ -88,6 +88,43 @@ fn a_wheel_with_another_hash_and_a_truncated_model_are_refused_and_nothing_is_ke
 }
 
 #[test]
+fn a_reference_sees_the_mark_sooner_than_counting_does() {
+    let folder = folder("reference");
+    assert!(taggant(&folder, &["key", "new", "k.json"]).status.success());
+    let openings = include_str!("../corpora/prompts.txt").lines().take(60).enumerate();
+    let rows: Vec<String> = openings
+        .map(|(id, opening)| serde_json::json!({ "id": id.to_string(), "prompt": opening }).to_string())
+        .collect();
+    fs::write(folder.join("prompts.jsonl"), rows.join("\n")).unwrap();
+    let mark = ["--key", "k.json", "--epoch", "e", "--spec", "green/1/w1/b2/t1"];
+    let run = |command: &str, arguments: &[&str]| {
+        let output = taggant(&folder, &[&[command], &mark[..], arguments].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        output.stdout
+    };
+    fs::write(folder.join("rows.jsonl"), run("generate", &["prompts.jsonl"])).unwrap();
+    fs::write(folder.join("plain.jsonl"), run("generate", &["--unmarked", "--seed", "1", "prompts.jsonl"]))
+        .unwrap();
+    let score = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&run("score", &[arguments, &["--json", "rows.jsonl"]].concat())).unwrap()
+    };
+    let z = |report: &serde_json::Value| report["z"].as_f64().unwrap();
+    let distinct = score(&[]);
+    let residual = score(&["--reference", "embedded"]);
+    assert_eq!(
+        (&residual["statistic"], &residual["references"][0]),
+        (&"residual".into(), &"embedded".into())
+    );
+    assert!(z(&residual) > z(&distinct) && z(&distinct) > 2.0, "{residual} {distinct}");
+    let exposed = score(&["--reference", "embedded", "--exposure", "plain.jsonl"]);
+    assert!(z(&exposed) > 2.0, "{exposed}");
+    let arguments =
+        ["score", "--key", "k.json", "--epoch", "e", "--spec", "gumbel/1/w4", "--reference", "embedded"];
+    let refused = taggant(&folder, &[&arguments[..], &["rows.jsonl"]].concat());
+    assert!(refused.status.code() == Some(2) && said(&refused).contains("--reference"), "{}", said(&refused));
+}
+
+#[test]
 fn what_cannot_be_written_leaves_nothing_behind() {
     let folder = folder("unwritable");
     fs::create_dir_all(folder.join("taken/plan.json")).unwrap();

@@ -2,8 +2,11 @@
 
 mod bases;
 mod corpus;
+mod strength;
+mod students;
+mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// glibc's allocator returns large tensors to the system at every step.
@@ -13,6 +16,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "\
 usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--threads T] [--batch B]
        taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-passes N] [--student-passes N] [--seed S]
+       taggant-lab strength --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
+       taggant-lab table FILE.jsonl
 
 Set RAYON_NUM_THREADS=1 so that each worker keeps to one core.";
 
@@ -21,6 +26,11 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("bases") => bases(&arguments[1..]),
         Some("corpus") => corpus(&arguments[1..]),
+        Some("strength") => strength(&arguments[1..]),
+        Some("table") => match &arguments[1..] {
+            [file] => table::print(Path::new(file)),
+            _ => Err(USAGE.into()),
+        },
         _ => Err(USAGE.into()),
     };
     match result {
@@ -64,6 +74,18 @@ fn corpus(arguments: &[String]) -> corpus::Result<()> {
         threads: number("--threads", Some(1))?.max(1),
         batch: number("--batch", Some(96))?.max(1),
     })
+}
+
+fn strength(arguments: &[String]) -> corpus::Result<()> {
+    let number = |name: &str, default: u64| match option(arguments, name) {
+        Some(text) => text.parse().map_err(|_| format!("{name} {text}: not a whole number")),
+        None => Ok(default),
+    };
+    let path = |name: &str| {
+        option(arguments, name).map(PathBuf::from).ok_or(format!("{name} is missing\n\n{USAGE}"))
+    };
+    let (seeds, threads) = (number("--seeds", 3)?, number("--threads", 2)? as usize);
+    strength::run(&path("--out")?, &path("--models")?, seeds, threads)
 }
 
 /// The argument after `name`.

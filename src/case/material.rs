@@ -14,7 +14,7 @@ use super::plan::{
 use crate::key::Commitment;
 use crate::law::Step;
 use crate::scheme::Scheme;
-use crate::score::{self, Evidence, Exchange, Prediction, Provenance, Reading, Skipped};
+use crate::score::{self, Evidence, Exchange, Prediction, Provenance, Reading, Row, Skipped, Weight};
 use crate::stat::verdict::{Summary, TestError};
 use crate::token::TokenId;
 
@@ -245,7 +245,7 @@ impl Material {
                     (Statistic::GreenMass, _) => score::mass(width, &predictions),
                     (Statistic::Residual, Some(b)) => {
                         let b: Vec<&[f32]> = b.iter().map(Vec::as_slice).collect();
-                        score::residual(width, &predictions, &b)
+                        score::residual(width, &predictions, &b, Weight::HalfNorm)
                     }
                     _ => return Err(fault(MaterialError::Statistic)),
                 }
@@ -289,7 +289,7 @@ impl Distributions {
             let source = self.answers.get(*answer as usize).ok_or(MaterialError::Context(at))?;
             let before = *before as usize;
             let context = source.response.get(..before).ok_or(MaterialError::Context(at))?;
-            Ok(Prediction { prompt: &source.prompt, context, provenance, q: q.as_slice(), cluster: *answer })
+            Ok(Prediction { prompt: &source.prompt, context, provenance, q: Row::Whole(q), cluster: *answer })
         };
         q.iter().zip(&self.contexts).enumerate().map(row).collect()
     }

@@ -1,5 +1,6 @@
 //! `taggant demo`: marks a model's answers, distils them, tests the students and writes the evidence.
 
+mod harvest;
 mod plan;
 mod real;
 mod small;

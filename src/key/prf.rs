@@ -56,6 +56,11 @@ impl Seed {
         self.keystream().lane(bits, token)
     }
 
+    /// The lanes of many tokens, best in ascending order.
+    pub fn lanes(&self) -> Lanes {
+        Lanes { stream: ChaCha20Rng::from_seed(self.0), words: [0; STRETCH], stretch: None }
+    }
+
     /// Account `account`'s bit for `token` (`payload/1`): bit (account mod 512) of block `token`, stream id
     /// ⌊account / 512⌋. One block answers for 512 accounts.
     pub fn account_bit(&self, account: u64, token: TokenId) -> bool {
@@ -111,6 +116,36 @@ impl Keystream {
 impl fmt::Debug for Keystream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Keystream(..)")
+    }
+}
+
+/// Keystream words that are read at once: what the cipher's implementation makes in one go.
+const STRETCH: usize = 64;
+
+/// One window's lanes by token; tokens whose lanes are neighbours share a stretch of keystream.
+pub struct Lanes {
+    stream: ChaCha20Rng,
+    words: [u32; STRETCH],
+    stretch: Option<u64>,
+}
+
+impl Lanes {
+    /// The lane of `token`, as [`Seed::lane`] gives it.
+    pub fn get(&mut self, bits: LaneBits, token: TokenId) -> u32 {
+        let bit = u64::from(bits.get()) * u64::from(token);
+        let (stretch, word) = (bit / 32 / STRETCH as u64, bit / 32 % STRETCH as u64);
+        if self.stretch != Some(stretch) {
+            self.stream.set_word_pos(u128::from(stretch) * STRETCH as u128);
+            self.words.fill_with(|| self.stream.next_u32());
+            self.stretch = Some(stretch);
+        }
+        self.words[word as usize] >> (bit % 32) & bits.mask()
+    }
+}
+
+impl fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lanes(..)")
     }
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use super::SpecError;
 use crate::key::SchemeKey;
-use crate::key::prf::{LaneBits, Seed, WindowPrf};
+use crate::key::prf::{LaneBits, Lanes, Seed, WindowPrf};
 use crate::law::{Gamma, Origin};
 use crate::token::{TokenId, Width};
 
@@ -85,6 +85,11 @@ impl Green {
     /// Whether `token` is green at the window of `seed`.
     pub fn is_green(&self, seed: &Seed, token: TokenId) -> bool {
         seed.lane(self.bits, token) < self.threshold
+    }
+
+    /// The same from the lanes of a window.
+    pub fn is_green_in(&self, lanes: &mut Lanes, token: TokenId) -> bool {
+        lanes.get(self.bits, token) < self.threshold
     }
 
     /// 1 for each green token of `0..row.len()`, 0 for the others.

@@ -1,8 +1,11 @@
 //! Next-token distributions to coefficients: one coefficient a (window, token), contexts of equal windows summed.
+//!
+//! Everything here chooses by q, the suspect's own distribution, and by a reference b: under H0 neither depends on the
+//! key. Where an API returns only its K likeliest tokens, only those give draws; what is not returned is not taken for 0.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{Coin, Evidence, Provenance, ScoreError, Skipped, Windows};
+use super::{Coin, Evidence, Exposure, Provenance, ScoreError, Skipped, Windows, exposure};
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
 
@@ -15,10 +18,48 @@ pub struct Prediction<'a> {
     pub context: &'a [TokenId],
     /// Where the prompt comes from.
     pub provenance: Provenance,
-    /// Probabilities by token id, each in 0..=1; what a truncated API does not return is 0.
-    pub q: &'a [f32],
+    /// The distribution, as far as it is known.
+    pub q: Row<'a>,
     /// The exchange the context belongs to.
     pub cluster: u32,
+}
+
+/// A next-token distribution, probabilities in 0..=1.
+#[derive(Clone, Copy, Debug)]
+pub enum Row<'a> {
+    /// By token id, every one.
+    Whole(&'a [f32]),
+    /// The likeliest tokens, as an API returns them (ask for 20), each once.
+    Top(&'a [(TokenId, f32)]),
+}
+
+/// What a window's coefficients are multiplied by.
+#[derive(Clone, Copy, Debug)]
+pub enum Weight<'a> {
+    /// 1.
+    Equal,
+    /// 1/(Σ a²)^¼, so that frequent windows do not dominate: the default.
+    HalfNorm,
+    /// The same times e/(e + 20) at widths 0 and 1, √e at wider ones, e the window's exposure.
+    Exposed(&'a Exposure),
+}
+
+/// Argmax: a = 1 for each distinct (window, likeliest token), ties to the lowest id (Sander et al. 2024, open model).
+/// A named baseline.
+///
+/// # Errors
+/// A row that is no distribution, or marked inputs at width 0.
+pub fn argmax(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreError> {
+    let table = Table::new(width, rows, |row, sums| {
+        let likelier = |best: (TokenId, f32), next: (TokenId, f32)| {
+            if next.1 > best.1 || next.1 == best.1 && next.0 < best.0 { next } else { best }
+        };
+        if let Some((token, _)) = rows[row].q.iter().reduce(likelier) {
+            sums.insert(token, 1.0);
+        }
+        Ok(())
+    })?;
+    table.evidence(Weight::Equal, Scale::Unit)
 }
 
 /// Green mass: a = Σ q over the contexts of a window (Xu et al. 2026, ADFP, with exact variance instead of a
@@ -28,52 +69,78 @@ pub struct Prediction<'a> {
 /// A row that is no distribution, or marked inputs at width 0.
 pub fn mass(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreError> {
     let table = Table::new(width, rows, |row, sums| {
-        for (sum, q) in sums.iter_mut().zip(rows[row].q) {
-            *sum += f64::from(*q);
+        for (token, q) in rows[row].q.iter() {
+            *sums.entry(token).or_default() += f64::from(q);
         }
         Ok(())
     })?;
-    Ok(table.evidence(|_| 1.0))
+    table.evidence(Weight::Equal, Scale::Quantile)
 }
 
-/// Reference residual: a = Σ (q − b)/√(q + b) over the contexts of a window, divided by (Σ a²)^¼ so that frequent
-/// windows do not dominate. `references[i]` is b, a reference's distribution at the context of `rows[i]`.
+/// Reference residual: a = Σ (q − b)/√(q + b) over the contexts of a window, times the window's `weight`.
+/// `references[i]` is b, a reference's whole distribution at the context of `rows[i]`.
 ///
 /// The default for distributions. b must be the unmarked teacher or predate the key: a reference trained on marked
 /// text breaks independence (an innocent reached z = 66).
 ///
 /// # Errors
-/// A row that is no distribution, references that do not fit the rows, or marked inputs at width 0.
+/// A row that is no distribution, references that do not fit the rows, an exposure for other windows, or marked inputs
+/// at width 0.
 pub fn residual(
     width: Width,
     rows: &[Prediction<'_>],
     references: &[&[f32]],
+    weight: Weight<'_>,
 ) -> Result<Evidence, ScoreError> {
     let table = Table::new(width, rows, |row, sums| {
-        let q = rows[row].q;
-        let b = references.get(row).filter(|b| b.len() == q.len());
-        let b =
-            b.ok_or(ScoreError::Row { row, what: "its reference is missing or has another vocabulary" })?;
+        let fault = |what| ScoreError::Row { row, what };
+        let b = *references.get(row).ok_or(fault("its reference is missing"))?;
         check(row, b)?;
-        for ((sum, q), b) in sums.iter_mut().zip(q).zip(*b) {
-            let (q, b) = (f64::from(*q), f64::from(*b));
+        if matches!(rows[row].q, Row::Whole(q) if q.len() != b.len()) {
+            return Err(fault("its reference has another vocabulary"));
+        }
+        for (token, q) in rows[row].q.iter() {
+            let b = *b.get(token as usize).ok_or(fault("a token is outside the reference's vocabulary"))?;
+            let (q, b) = (f64::from(q), f64::from(b));
             if q + b > 0.0 {
-                *sum += (q - b) / (q + b).sqrt();
+                *sums.entry(token).or_default() += (q - b) / (q + b).sqrt();
             }
         }
         Ok(())
     })?;
-    Ok(table.evidence(|sums| {
-        let square: f64 = sums.iter().map(|a| a * a).sum();
-        if square > 0.0 { 1.0 / square.sqrt().sqrt() } else { 0.0 }
-    }))
+    table.evidence(weight, Scale::Quantile)
+}
+
+impl<'a> Row<'a> {
+    /// The known tokens and their probabilities.
+    fn iter(self) -> impl Iterator<Item = (TokenId, f32)> + 'a {
+        let (whole, top): (&[f32], &[(TokenId, f32)]) = match self {
+            Self::Whole(row) => (row, &[]),
+            Self::Top(row) => (&[], row),
+        };
+        (0..).zip(whole.iter().copied()).chain(top.iter().copied())
+    }
+
+    /// Refuses what is no distribution.
+    fn check(self, row: usize) -> Result<(), ScoreError> {
+        match self {
+            Self::Whole(q) => check(row, q),
+            Self::Top(q) => {
+                let mut seen = HashSet::new();
+                if !q.iter().all(|(token, _)| seen.insert(*token)) {
+                    return Err(ScoreError::Row { row, what: "a token stands in it twice" });
+                }
+                q.iter().try_for_each(|(_, q)| check(row, &[*q]))
+            }
+        }
+    }
 }
 
 /// Sums by window and token.
 struct Table {
     width: Width,
     windows: Windows,
-    sums: Vec<Vec<f64>>,
+    sums: Vec<BTreeMap<TokenId, f64>>,
     clusters: Vec<u32>,
     skipped: Skipped,
     rows: u64,
@@ -83,7 +150,7 @@ impl Table {
     fn new(
         width: Width,
         rows: &[Prediction<'_>],
-        mut add: impl FnMut(usize, &mut [f64]) -> Result<(), ScoreError>,
+        mut add: impl FnMut(usize, &mut BTreeMap<TokenId, f64>) -> Result<(), ScoreError>,
     ) -> Result<Self, ScoreError> {
         let windows = Windows::default();
         let mut table = Self {
@@ -94,17 +161,21 @@ impl Table {
             skipped: Skipped::default(),
             rows: 0,
         };
+        let size = |row: &Prediction<'_>| match row.q {
+            Row::Whole(q) => Some(q.len()),
+            Row::Top(_) => None,
+        };
         for (at, row) in rows.iter().enumerate() {
-            check(at, row.q)?;
+            row.q.check(at)?;
+            if size(row) != size(&rows[0]) {
+                return Err(ScoreError::Row { row: at, what: "its vocabulary differs from the first row's" });
+            }
             table.rows += 1;
             let Some(window) = table.window(row)? else { continue };
             let number = table.windows.number(&window) as usize;
             if number == table.sums.len() {
-                table.sums.push(vec![0.0; row.q.len()]);
+                table.sums.push(BTreeMap::new());
                 table.clusters.push(row.cluster);
-            }
-            if table.sums[number].len() != row.q.len() {
-                return Err(ScoreError::Row { row: at, what: "its vocabulary differs from earlier rows" });
             }
             add(at, &mut table.sums[number])?;
         }
@@ -143,28 +214,48 @@ impl Table {
         row.prompt.windows(self.width.tokens()).collect()
     }
 
-    fn evidence(self, weight: impl Fn(&[f64]) -> f64) -> Evidence {
+    fn evidence(self, weight: Weight<'_>, scale: Scale) -> Result<Evidence, ScoreError> {
+        let exposure = match weight {
+            Weight::Equal | Weight::HalfNorm => None,
+            Weight::Exposed(exposure) => Some(exposure),
+        };
+        exposure::check(exposure, self.width)?;
         let mut tally = Tally::new();
         for ((sums, cluster), window) in self.sums.iter().zip(&self.clusters).zip(0..) {
-            let weight = weight(sums);
-            for (sum, token) in sums.iter().zip(0..) {
-                if *sum != 0.0 {
-                    tally.add(Coin { window, token }, sum * weight, *cluster);
-                }
+            let weight = weight.of(self.windows.get(window), sums);
+            for (token, sum) in sums.iter().filter(|(_, sum)| **sum != 0.0) {
+                tally.add(Coin { window, token: *token }, sum * weight, *cluster);
             }
         }
-        let whole = tally.whole(Scale::Quantile);
-        Evidence {
+        let marked_under: BTreeSet<_> = exposure.into_iter().flat_map(Exposure::marked_under).collect();
+        Ok(Evidence {
             width: self.width,
             windows: self.windows,
-            whole,
+            whole: tally.whole(scale),
+            marked_under,
             skipped: self.skipped,
             positions: self.rows,
+        })
+    }
+}
+
+impl Weight<'_> {
+    fn of(self, window: &[TokenId], sums: &BTreeMap<TokenId, f64>) -> f64 {
+        let square: f64 = sums.values().map(|a| a * a).sum();
+        let half_norm = if square > 0.0 { 1.0 / square.sqrt().sqrt() } else { 0.0 };
+        match self {
+            Self::Equal => 1.0,
+            Self::HalfNorm => half_norm,
+            Self::Exposed(exposure) => {
+                let e = exposure::to_f64(exposure.of(window));
+                half_norm * if window.len() <= 1 { e / (e + 20.0) } else { e.sqrt() }
+            }
         }
     }
 }
 
-fn check(row: usize, q: &[f32]) -> Result<(), ScoreError> {
+/// Refuses numbers that are no probabilities.
+pub(super) fn check(row: usize, q: &[f32]) -> Result<(), ScoreError> {
     if q.iter().all(|q| (0.0..=1.0).contains(q)) {
         Ok(())
     } else {
@@ -177,34 +268,64 @@ mod tests {
     use super::*;
 
     fn row<'a>(context: &'a [TokenId], q: &'a [f32]) -> Prediction<'a> {
-        Prediction { prompt: &[], context, provenance: Provenance::Fresh, q, cluster: 0 }
+        Prediction { prompt: &[], context, provenance: Provenance::Fresh, q: Row::Whole(q), cluster: 0 }
+    }
+
+    fn top<'a>(context: &'a [TokenId], q: &'a [(TokenId, f32)]) -> Prediction<'a> {
+        Prediction { prompt: &[], context, provenance: Provenance::Fresh, q: Row::Top(q), cluster: 0 }
+    }
+
+    fn width() -> Width {
+        Width::new(1).unwrap()
+    }
+
+    fn coefficients(evidence: &Evidence) -> Vec<(u32, TokenId, i32)> {
+        let entries = evidence.coefficients().entries().iter();
+        entries.map(|e| (e.input.window, e.input.token, e.coefficient)).collect()
     }
 
     #[test]
     fn contexts_of_one_window_are_one_set_of_draws() {
-        let width = Width::new(1).unwrap();
         let (q, p) = ([0.5, 0.25, 0.25, 0.0], [0.0, 0.25, 0.25, 0.5]);
         let rows = [row(&[3, 7], &q), row(&[9, 7], &p), row(&[8], &q)];
-        let evidence = mass(width, &rows).unwrap();
-        let a: Vec<_> =
-            evidence.coefficients().entries().iter().map(|e| (e.input.window, e.coefficient)).collect();
+        let evidence = mass(width(), &rows).unwrap();
+        let a: Vec<_> = coefficients(&evidence).iter().map(|(window, _, a)| (*window, *a)).collect();
         assert_eq!(a, [(0, 127), (0, 127), (0, 127), (0, 127), (1, 127), (1, 64), (1, 64)]);
     }
 
     #[test]
+    fn argmax_counts_a_window_and_its_likeliest_token_once() {
+        let (q, p) = ([0.5, 0.25, 0.25], [0.25, 0.375, 0.375]);
+        let rows = [row(&[7], &q), row(&[7], &q), row(&[7], &p), row(&[8], &p)];
+        assert_eq!(coefficients(&argmax(width(), &rows).unwrap()), [(0, 0, 1), (0, 1, 1), (1, 1, 1)]);
+    }
+
+    #[test]
     fn a_suspect_that_equals_its_reference_has_no_draws() {
-        let width = Width::new(1).unwrap();
         let q = [0.5, 0.5];
-        let evidence = residual(width, &[row(&[3], &q)], &[&q]).unwrap();
+        let evidence = residual(width(), &[row(&[3], &q)], &[&q], Weight::HalfNorm).unwrap();
         assert!(evidence.coefficients().entries().is_empty());
     }
 
     #[test]
-    fn rows_that_are_no_distributions_are_named() {
-        let width = Width::new(1).unwrap();
-        for bad in [[f32::NAN, 0.0], [-0.1, 0.0], [1.5, 0.0]] {
-            assert!(matches!(mass(width, &[row(&[1], &bad)]), Err(ScoreError::Row { row: 0, .. })));
+    fn what_an_api_does_not_return_gives_no_draw() {
+        let b = [0.4, 0.3, 0.2, 0.1];
+        let rows = [top(&[3], &[(2, 0.6), (0, 0.2)])];
+        let evidence = residual(width(), &rows, &[&b], Weight::Equal).unwrap();
+        let tokens: Vec<_> =
+            coefficients(&evidence).iter().map(|(_, token, a)| (*token, a.signum())).collect();
+        assert_eq!(tokens, [(0, -1), (2, 1)]);
+        for bad in [&[(4, 0.5)][..], &[(1, 0.5), (1, 0.2)], &[(1, 2.0)]] {
+            assert!(residual(width(), &[top(&[3], bad)], &[&b], Weight::Equal).is_err(), "{bad:?}");
         }
-        assert!(residual(width, &[row(&[1], &[0.5, 0.5])], &[]).is_err());
+    }
+
+    #[test]
+    fn rows_that_are_no_distributions_are_named() {
+        for bad in [[f32::NAN, 0.0], [-0.1, 0.0], [1.5, 0.0]] {
+            assert!(matches!(mass(width(), &[row(&[1], &bad)]), Err(ScoreError::Row { row: 0, .. })));
+        }
+        assert!(residual(width(), &[row(&[1], &[0.5, 0.5])], &[], Weight::Equal).is_err());
+        assert!(mass(width(), &[row(&[1], &[0.5, 0.5]), row(&[1], &[1.0])]).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use taggant_model::ModelError;
-use taggant_model::generate::{Options, Sampler, Sampling};
+use taggant_model::generate::Options;
 use taggant_model::gguf::Gguf;
 use taggant_model::llama::Llama;
 use taggant_model::small::{Config, SmallModel};
@@ -16,14 +16,12 @@ use taggant_model::train::{self, distil};
 
 use super::super::Failure;
 use super::super::output::Stages;
-use super::super::serve::{Serving, serve};
+use super::harvest::{harvest, side_by_side};
 use super::plan::{Design, plan};
-use super::small::side_by_side;
 use super::suspect::{Suspect, Vocabulary};
 use super::{Probed, Setting, seal};
 use crate::case::material::{Answer, Material};
 use crate::case::plan::{Access, Planned, Role, Statistic, documents_sha256};
-use crate::embed::Embedder;
 use crate::source::model::SMOLLM2;
 use crate::token::TokenId;
 
@@ -87,7 +85,12 @@ pub(super) fn run(
         .ok_or("the model has no <|im_end|> token: only ChatML models can be the teacher")?;
     let setting = Setting::new(seed, tokenizer.digest())?;
 
-    let (marked, plain) = harvest(&setting, &teacher, &tokenizer, end, tokens, stages)?;
+    let requests =
+        TOPICS.iter().flat_map(|topic| TEMPLATES.iter().map(move |template| format!("{template} {topic}.")));
+    let prompts: Vec<Vec<TokenId>> =
+        requests.map(|request| tokenizer.chat(&request)).collect::<Result<_, ModelError>>()?;
+    let serving = Options { max_tokens: ANSWER, stop: vec![end], batch: 64 };
+    let (marked, plain) = harvest(&setting, &teacher, &prompts, &serving, tokens, stages)?;
     let cast = train_all(&setting, &marked, &plain, end, stages)?;
     let pool = pool(&plain, end);
     let sealed = seal(plan(&setting, design(&cast, &marked, tokens), &pool), out, stages)?;
@@ -106,49 +109,6 @@ fn model_path(model: &str) -> Result<PathBuf, Failure> {
     } else {
         Err(Failure("smollm2 is not here yet: run `taggant model fetch smollm2` first".to_owned()))
     }
-}
-
-/// The teacher's answers to requests, marked and unmarked, side by side in two threads.
-fn harvest(
-    setting: &Setting,
-    teacher: &Llama,
-    tokenizer: &Tokenizer,
-    end: TokenId,
-    tokens: usize,
-    stages: &mut Stages,
-) -> Result<(Vec<Answer>, Vec<Answer>), Failure> {
-    let embedder = Embedder::new(setting.spec.open(&setting.epoch_key()), setting.delta)?;
-    let requests =
-        TOPICS.iter().flat_map(|topic| TEMPLATES.iter().map(move |template| format!("{template} {topic}.")));
-    let prompts: Vec<Vec<TokenId>> =
-        requests.map(|request| tokenizer.chat(&request)).collect::<Result<_, ModelError>>()?;
-    stages.start("the teacher serves answers, marked and unmarked", 2 * tokens as u64);
-    let done = AtomicU64::new(0);
-    let served = |embedder: Option<&Embedder>, purpose: &str| {
-        let sampler = Sampler::new(Sampling::default(), setting.stream(purpose))?;
-        let options = Options { max_tokens: ANSWER, stop: vec![end], batch: 64 };
-        let mut serving = Serving { embedder, sampler, first_stream: 0, options };
-        let (mut answers, mut total) = (Vec::new(), 0);
-        for chunk in prompts.chunks(64).cycle() {
-            if total >= tokens {
-                break;
-            }
-            let more = serve(teacher, chunk, &mut serving, &mut |length| {
-                total += length;
-                done.fetch_add(length as u64, Ordering::Relaxed);
-            })?;
-            serving.first_stream += more.len() as u64;
-            answers.extend(more);
-        }
-        Ok::<_, ModelError>(answers)
-    };
-    side_by_side(
-        || served(Some(&embedder), "marked"),
-        || served(None, "unmarked"),
-        || {
-            stages.at(done.load(Ordering::Relaxed));
-        },
-    )
 }
 
 /// A student of the marked answers, and two controls of the unmarked ones; each knows the tokens it was trained on.

@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant_model::ModelError;
-use taggant_model::generate::{Options, Sampler, Sampling};
+use taggant_model::generate::Options;
 use taggant_model::small::SmallModel;
 use taggant_model::train::{self, distil};
 
 use super::super::Failure;
 use super::super::output::Stages;
-use super::super::serve::{Serving, serve};
+use super::harvest::{harvest, side_by_side};
 use super::plan::{Design, plan, unmarked};
 use super::suspect::{Suspect, Vocabulary, digest};
 use super::{Probed, Setting, seal};
 use crate::case::material::{Answer, Material};
 use crate::case::plan::{Access, ContextRule, Planned, Role, Statistic, prompts_sha256};
-use crate::embed::Embedder;
 use crate::source::model::{END, Embedded, embedded};
 use crate::token::TokenId;
 
@@ -39,7 +38,8 @@ pub(super) fn run(seed: u64, tokens: usize, out: &Path, stages: &mut Stages) -> 
     let kept = prompts.split_off(prompts.len() - prompts.len() / KEPT);
     let pool: Vec<Vec<TokenId>> = kept.into_iter().cycle().take(PROBES).collect();
 
-    let (marked, plain) = harvest(&setting, &models.teacher, &prompts, end, tokens, stages)?;
+    let serving = Options { max_tokens: ANSWER, stop: vec![end], batch: 128 };
+    let (marked, plain) = harvest(&setting, &models.teacher, &prompts, &serving, tokens, stages)?;
     let (student, control) = train_both(&setting, &models.student, [&marked, &plain], end, stages)?;
     let suspect = |name, role, model| Suspect { name, role, model, vocabulary: Vocabulary::Whole };
     let cast = [
@@ -64,46 +64,6 @@ fn prompts(models: &Embedded, end: TokenId, seed: u64) -> Result<Vec<Vec<TokenId
         prompts.swap(at, other);
     }
     Ok(prompts)
-}
-
-/// The teacher's answers, marked and unmarked, about `tokens` of each, side by side in two threads.
-fn harvest(
-    setting: &Setting,
-    teacher: &SmallModel,
-    prompts: &[Vec<TokenId>],
-    end: TokenId,
-    tokens: usize,
-    stages: &mut Stages,
-) -> Result<(Vec<Answer>, Vec<Answer>), Failure> {
-    let embedder = Embedder::new(setting.spec.open(&setting.epoch_key()), setting.delta)?;
-    stages.start("the teacher serves answers, marked and unmarked", 2 * tokens as u64);
-    let done = AtomicU64::new(0);
-    let served = |embedder: Option<&Embedder>, purpose: &str| {
-        let sampler = Sampler::new(Sampling::default(), setting.stream(purpose))?;
-        let options = Options { max_tokens: ANSWER, stop: vec![end], batch: 128 };
-        let mut serving = Serving { embedder, sampler, first_stream: 0, options };
-        let (mut answers, mut total) = (Vec::new(), 0);
-        // Openings come round again, with other randomness, until the harvest is large enough.
-        for chunk in prompts.chunks(128).cycle() {
-            if total >= tokens {
-                break;
-            }
-            let more = serve(teacher, chunk, &mut serving, &mut |length| {
-                total += length;
-                done.fetch_add(length as u64, Ordering::Relaxed);
-            })?;
-            serving.first_stream += more.len() as u64;
-            answers.extend(more);
-        }
-        Ok::<_, ModelError>(answers)
-    };
-    side_by_side(
-        || served(Some(&embedder), "marked"),
-        || served(None, "unmarked"),
-        || {
-            stages.at(done.load(Ordering::Relaxed));
-        },
-    )
 }
 
 /// The student learns the marked answers, the control the unmarked ones, one thread each.
@@ -186,22 +146,5 @@ fn design(models: &Embedded, cast: &[Suspect], tokens: usize) -> Result<Design, 
         effect: format!(
             "all of {tokens} training tokens marked with delta 2, {PASSES} passes, from another base"
         ),
-    })
-}
-
-/// Runs two pieces of work in two threads and calls `meanwhile` a few times a second until both have ended.
-pub(super) fn side_by_side<A: Send, B: Send>(
-    first: impl FnOnce() -> Result<A, ModelError> + Send,
-    second: impl FnOnce() -> Result<B, ModelError> + Send,
-    mut meanwhile: impl FnMut(),
-) -> Result<(A, B), Failure> {
-    std::thread::scope(|scope| {
-        let (first, second) = (scope.spawn(first), scope.spawn(second));
-        while !(first.is_finished() && second.is_finished()) {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            meanwhile();
-        }
-        let panicked = |_| Failure("a thread of the demo panicked: this is a defect of taggant".to_owned());
-        Ok((first.join().map_err(panicked)??, second.join().map_err(panicked)??))
     })
 }
