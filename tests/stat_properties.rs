@@ -192,6 +192,31 @@ fn sums_without_chance_and_odd_inputs() {
 }
 
 #[test]
+fn chances_too_small_to_add_to_one_keep_their_tails() {
+    // At least two hits of n: C(n,2) p² (1 − p)^(n−2) and more, to first order. The search for λ starts at 1/p.
+    for p in [1e-10, 1e-14, 1e-16, 1e-20, 1e-100, 1e-300] {
+        for (n, pairs) in [(3, 3.0), (10, 45.0)] {
+            let (found, truth) = (poisson_binomial_ln_sf(&vec![p; n], 2).unwrap(), ln(pairs) + 2.0 * ln(p));
+            assert!((found - truth).abs() <= 1e-8, "{found} for {truth}");
+        }
+    }
+    for bits in [32, 40, 53] {
+        let rate = Rate::dyadic(1, bits).unwrap();
+        let terms = [LatticeTerm::coins(127, rate, 3), LatticeTerm::coins(1, rate, 30)];
+        let once = rate.ln_p();
+        for (k, truth) in
+            [(1, once + ln(33.0)), (127, once + ln(3.0)), (254, 2.0 * once + ln(3.0)), (380, 3.0 * once)]
+        {
+            let tail = lattice_ln_sf(&terms, k).unwrap();
+            assert!(tail.bound < 1e-8 && (tail.estimate - truth).abs() < 1e-7, "{tail:?} for {truth}");
+        }
+        let real: Vec<RealTerm> = terms.iter().map(real_term).collect();
+        let bound = chernoff_ln_sf(&real, 381.0).unwrap();
+        assert!(bound < 3.0 * once + 1e-3 && bound >= 3.0 * once - 1e-3, "{bound}");
+    }
+}
+
+#[test]
 fn spread_says_how_many_equal_draws_a_sum_is_worth() {
     let quarter = Rate::new(1, 4).unwrap();
     let one =
