@@ -1,0 +1,137 @@
+//! What only simulation or enumeration can show: levels of redrawn keys and of pooled laws, coverage of confidence
+//! sequences, planned power. Beside each rule stands its absence, which the same test catches.
+//!
+//! Everything is seeded, so nothing here is ever flaky.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a value that cannot be made is a failed test")]
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use taggant::law::{Draws, Gamma, Law, Origin, Scale, Tally, Whole};
+use taggant::stat::Rate;
+use taggant::stat::chernoff::chernoff_ln_sf;
+use taggant::stat::cumulant::{RealLaw, RealTerm};
+use taggant::stat::math::{ln, log_sum_exp, normal_z, to_f64};
+use taggant::stat::multiple::binomial_upper_limit;
+use taggant::stat::tail::{binomial_ln_pmf, gamma_ln_sf};
+use taggant::stat::verdict::{Summary, TailMethod};
+
+/// Rejections that a correct test of this level exceeds once in a thousand times.
+fn limit(runs: u64, level: (u64, u64)) -> u64 {
+    binomial_upper_limit(runs, Rate::new(level.0, level.1).unwrap(), 0.999)
+}
+
+mod pooled_laws {
+    use super::*;
+
+    fn whole(coefficients: impl Iterator<Item = u32>) -> Whole<u32> {
+        let mut tally = Tally::new();
+        (0..).zip(coefficients).for_each(|(input, a)| tally.add(input, f64::from(a), input % 7));
+        tally.whole(Scale::Unit)
+    }
+
+    fn coins(whole: &Whole<u32>, rng: &mut ChaCha8Rng, below: u32) -> Draws {
+        let law = Law::Bernoulli(Gamma::new(1, 2).unwrap());
+        whole.open(law, Origin([1; 32]), |_| u32::from(rng.next_u32() < below))
+    }
+
+    fn exponentials(whole: &Whole<u32>, rng: &mut ChaCha8Rng) -> Draws {
+        whole.open(Law::Exponential, Origin([2; 32]), |_| rng.next_u32())
+    }
+
+    const QUARTER: u32 = 1 << 30;
+
+    #[test]
+    fn coins_and_races_pool_into_one_valid_sum() {
+        let runs = 20_000;
+        let (light, heavy) =
+            (whole((0..60).map(|i| 1 + i % 20)), whole([40, 40, 25, 3, 3, 3, 1, 1].into_iter()));
+        let (mut found, mut normal) = (Vec::new(), 0);
+        for seed in 0..runs {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let draws = coins(&light, &mut rng, QUARTER).pool(exponentials(&heavy, &mut rng)).unwrap();
+            let summary = Summary::of(draws).unwrap();
+            assert_eq!(summary.method, TailMethod::ChernoffBound);
+            normal += u64::from(summary.z >= normal_z(ln(0.01)).abs());
+            found.push((summary.ln_p, -summary.ln_e_max));
+        }
+        for (level, least) in [((1, 20), 20), ((1, 100), 1)] {
+            let reject = |ln_p: f64| u64::from(ln_p <= ln(to_f64(level.0) / to_f64(level.1)));
+            let by_tail: u64 = found.iter().map(|found| reject(found.0)).sum();
+            let by_bets: u64 = found.iter().map(|found| reject(found.1)).sum();
+            println!(
+                "level {level:?}: tail {by_tail}, e-process {by_bets} of {runs}, at most {}",
+                limit(runs, level)
+            );
+            assert!(by_tail <= limit(runs, level) && by_bets <= limit(runs, level), "{by_tail}, {by_bets}");
+            assert!(by_tail >= least, "a test that never rejects shows nothing");
+        }
+        println!("z as if it were normal: {normal} of {runs} at 1 %");
+        assert!(normal > limit(runs, (1, 100)), "a normal tail should be caught: {normal}");
+    }
+
+    #[test]
+    fn weighted_races_alone_are_valid_too() {
+        let runs = 20_000;
+        let heavy = whole([40, 40, 25, 3, 3, 3, 1, 1].into_iter());
+        let ln_p: Vec<f64> = (0..runs)
+            .map(|seed| {
+                let draws = exponentials(&heavy, &mut ChaCha8Rng::seed_from_u64(seed));
+                taggant::stat::verdict::verdict_tail(draws).unwrap().0
+            })
+            .collect();
+        for (level, least) in [((1, 20), 20), ((1, 100), 1)] {
+            let alpha = ln(to_f64(level.0) / to_f64(level.1));
+            let rejected = ln_p.iter().map(|ln_p| u64::from(*ln_p <= alpha)).sum::<u64>();
+            println!("level {level:?}: {rejected} of {runs}");
+            assert!(rejected <= limit(runs, level) && rejected >= least, "{rejected} at {level:?}");
+        }
+    }
+
+    #[test]
+    fn the_bound_of_a_pooled_sum_is_never_below_its_exact_tail() {
+        // Coins with coefficient 1 and races with coefficient 1: Σ P(C = c) P(G ≥ s − c), C binomial and G Gamma.
+        let quarter = Rate::new(1, 4).unwrap();
+        for (n, m) in [(40, 5), (5, 40), (200, 200), (1, 1)] {
+            let coin = RealTerm { law: RealLaw::Bernoulli { coefficient: 1.0, rate: quarter }, count: n };
+            let race = RealTerm { law: RealLaw::Exponential { coefficient: 1.0 }, count: m };
+            let mean = to_f64(n) / 4.0 + to_f64(m);
+            for excess in [0.0, 0.1, 0.5, 1.0, 2.0, 5.0] {
+                let s = mean * (1.0 + excess);
+                let term = |c| binomial_ln_pmf(n, c, quarter) + gamma_ln_sf(m, s - to_f64(c));
+                let exact = log_sum_exp(&(0..=n).map(term).collect::<Vec<_>>());
+                let bound = chernoff_ln_sf(&[coin.clone(), race.clone()], s).unwrap();
+                assert!(bound >= exact && bound <= exact + 6.0, "{bound} for {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_effect_on_either_is_found_and_what_is_shown_belongs_to_both() {
+        let (light, races) = (whole((0..600).map(|i| 1 + i % 20)), whole((0..300).map(|_| 4)));
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let pool = |below, rng: &mut ChaCha8Rng| {
+            Summary::of(coins(&light, rng, below).pool(exponentials(&races, rng)).unwrap()).unwrap()
+        };
+        let innocent = pool(QUARTER, &mut rng);
+        let guilty = pool(QUARTER * 2, &mut rng);
+        assert!(innocent.ln_p > ln(0.01) && guilty.ln_p < ln(1e-6), "{} and {}", innocent.ln_p, guilty.ln_p);
+        // Σ|a| is 6,300 of coins with mean ¼ and 1,200 of races with mean 1.
+        assert_eq!((innocent.draws, innocent.green, innocent.gamma), (900, None, None));
+        assert!(
+            (innocent.expected - (6300.0 / 4.0 + 1200.0) / 7500.0).abs() < 1e-12,
+            "{}",
+            innocent.expected
+        );
+        assert!((innocent.estimate - innocent.statistic / 7500.0).abs() < 1e-12);
+        // The order of pooling changes nothing.
+        let again = |seed, swap: bool| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let (a, b) = (coins(&light, &mut rng, QUARTER), exponentials(&races, &mut rng));
+            Summary::of(if swap { b.pool(a).unwrap() } else { a.pool(b).unwrap() }).unwrap()
+        };
+        let (one, other) = (again(9, false), again(9, true));
+        assert!((one.ln_p - other.ln_p).abs() < 1e-9 && (one.expected - other.expected).abs() < 1e-12);
+        assert_eq!((one.green, one.gamma), (other.green, other.gamma));
+    }
+}
