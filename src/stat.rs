@@ -55,6 +55,7 @@ pub mod lattice;
 pub mod math;
 pub mod multiple;
 pub mod power;
+pub mod rank;
 mod rate;
 pub mod tail;
 mod tilting;

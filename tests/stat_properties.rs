@@ -21,6 +21,7 @@ use taggant::stat::lattice::{
 use taggant::stat::math::{exp, ln, ln_1m_exp, log_sum_exp, normal_ln_sf, normal_z};
 use taggant::stat::multiple::{binomial_upper_limit, bonferroni, holm, mean_ln_e};
 use taggant::stat::power::{power, z_needed};
+use taggant::stat::rank::RankScores;
 use taggant::stat::tail::{binomial_ln_sf, gamma_ln_sf, hypergeometric_ln_sf};
 
 /// Rounding of the brute-force reference: a few hundred additions and products of positive numbers.
@@ -94,6 +95,27 @@ proptest! {
         let (general, closed) =
             (poisson_binomial_ln_sf(&vec![rate.p(); n], k).unwrap(), binomial_ln_sf(n as u64, k, rate));
         prop_assert!((general - closed).abs() <= 1e-9 * closed.abs(), "{general} for {closed}");
+    }
+
+    #[test]
+    fn a_rank_with_ties_is_never_better_than_its_law(levels in prop::collection::vec(0_u8..4, 1..9), steep in any::<bool>()) {
+        // A few levels of liking, so that ties abound; level 0 is no number at all.
+        let values: Vec<f64> = levels.iter().map(|&l| if l == 0 { f64::NAN } else { f64::from(l) }).collect();
+        let m = u16::try_from(values.len()).unwrap();
+        let scores = if steep {
+            RankScores::new((0..m).map(|rank| 100 / i32::from(rank + 1)).collect()).unwrap()
+        } else {
+            RankScores::linear(m).unwrap()
+        };
+        let attained: Vec<i32> = (0..values.len()).map(|served| scores.score(&values, served).unwrap()).collect();
+        let untied = values.iter().enumerate().all(|(i, a)| !a.is_nan() && !values[..i].contains(a));
+        for &score in &attained {
+            let reached = attained.iter().filter(|&&other| other >= score).count();
+            let truth = ln(whole_to_f64(reached.try_into().unwrap()) / f64::from(m));
+            let stated = lattice_ln_sf(&[scores.term()], i64::from(score)).unwrap();
+            prop_assert!(stated.ln_p >= truth - REFERENCE, "{stated:?} for {truth}");
+            prop_assert!(!untied || stated.ln_p <= truth + 1e-9, "{stated:?} for {truth} without a tie");
+        }
     }
 
     #[test]
@@ -368,6 +390,36 @@ fn several_tests_cost_what_holm_says() {
 }
 
 #[test]
+fn sums_of_ranks_are_dice() {
+    // Ten slots of six twins: the sum of ranks is that of ten dice, by inclusion and exclusion in whole numbers.
+    let scores = RankScores::linear(6).unwrap();
+    let slots = vec![scores.term(); 10];
+    for pips in 10..=60_u64 {
+        // Score 7 − 2 × rank, so at most so many pips are at least this score.
+        let tail = lattice_ln_sf(&slots, 70 - 2 * i64::try_from(pips).unwrap()).unwrap();
+        let ways: i128 = (0..=10)
+            .take_while(|j| pips >= 6 * j + 10)
+            .map(|j| (1 - 2 * i128::from(j % 2)) * choose(10, j) * choose(pips - 6 * j, 10))
+            .sum();
+        let truth = ln(taggant::stat::math::signed_to_f64(ways)) - 10.0 * ln(6.0);
+        assert!(tail.ln_p >= truth - 1e-12 && tail.ln_p <= truth + 1e-9, "{tail:?} for {truth} at {pips}");
+    }
+}
+
+#[test]
+fn ranks_whose_ties_do_not_count_against_the_accuser_convict_an_innocent() {
+    // An innocent that likes all five twins alike, in 20 slots.
+    let scores = RankScores::linear(5).unwrap();
+    let slots = vec![scores.term(); 20];
+    let ln_p = |score: i32| lattice_ln_sf(&slots, 20 * i64::from(score)).unwrap().ln_p;
+    let values = [0.5; 5];
+    assert!((0..5).all(|served| ln_p(scores.score(&values, served).unwrap()) == 0.0));
+    // Rank 1 + those above, and the middle rank: the first rejects always, the second halves p for nothing.
+    assert!(ln_p(4) < -30.0);
+    assert!(ln_p(0) < -0.5);
+}
+
+#[test]
 fn the_upper_binomial_limit_is_the_smallest_that_holds() {
     for (n, num, den, confidence) in
         [(2000, 1, 20, 0.999), (2000, 1, 1000, 0.999), (10, 1, 2, 0.5), (1, 1, 100, 0.999)]
@@ -496,6 +548,10 @@ fn real_term(term: &LatticeTerm) -> RealTerm {
         _ => unreachable!("every law of a lattice is listed"),
     };
     RealTerm { law, count: term.count }
+}
+
+fn choose(n: u64, k: u64) -> i128 {
+    (0..k).fold(1, |product, i| product * i128::from(n - i) / i128::from(i + 1))
 }
 
 fn law_size(law: &RealLaw) -> f64 {
