@@ -57,6 +57,7 @@ pub mod multiple;
 pub mod power;
 pub mod rank;
 mod rate;
+pub mod saddlepoint;
 pub mod tail;
 mod tilting;
 pub mod verdict;
