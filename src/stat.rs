@@ -50,6 +50,7 @@ mod convolution;
 pub mod cumulant;
 pub mod eprocess;
 pub mod estimate;
+pub mod importance;
 mod inversion;
 pub mod lattice;
 pub mod math;

@@ -15,6 +15,7 @@ use taggant::stat::chernoff::chernoff_ln_sf;
 use taggant::stat::cumulant::{RealLaw, RealTerm};
 use taggant::stat::eprocess::{EProcess, EProcessError, Grid, Observed};
 use taggant::stat::estimate::{Cluster, ratio_estimate};
+use taggant::stat::importance::{ImportanceError, importance_ln_sf};
 use taggant::stat::lattice::{
     LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread, poisson_binomial_ln_sf,
 };
@@ -502,6 +503,66 @@ fn the_saddlepoint_lies_below_most_exact_tails_of_a_small_mixed_lattice() {
 }
 
 #[test]
+fn sampled_tails_agree_with_verdicts_near_one_in_a_million_and_in_a_trillion() {
+    let quarter = Rate::new(1, 4).unwrap();
+    let coins = |a, count| LatticeTerm::coins(a, quarter, count);
+    let signed = (-127..=127).step_by(2).map(|a| coins(a, 1)).collect();
+    let heavy = vec![coins(127, 3), coins(-127, 2), coins(1, 400), coins(-3, 60)];
+    let steep = (1..=60).map(|i| coins(127 / i, 4)).chain([coins(-127, 5)]).collect();
+    let slots = (0..40_i32).map(|i| LatticeTerm::choice((0..16).map(|j| (i * j * 37) % 255 - 127).collect()));
+    let mixed: Vec<LatticeTerm> = slots.chain([coins(127, 20), coins(-127, 20), coins(19, 50)]).collect();
+    for (name, terms, samples) in [
+        ("signed, ±127", signed, 60_000),
+        ("few heavy, many light", heavy, 60_000),
+        ("steep", steep, 60_000),
+        ("slots and coins", mixed, 60_000),
+    ] {
+        for target in [1e-6, 1e-12] {
+            let k = value_at_tail(&terms, ln(target));
+            let tail = lattice_ln_sf(&terms, k).unwrap();
+            let sampled = importance_ln_sf(&terms, k, samples, 7).unwrap();
+            let apart = (tail.ln_p - sampled.ln_p) / sampled.standard_error;
+            println!(
+                "{name}: ln p {:.4} at {k}, sampled {sampled:?}, {apart:.2} standard errors apart",
+                tail.ln_p
+            );
+            assert!(tail.ln_p <= ln(target) && tail.ln_p > ln(target) - 2.5, "{tail:?} is not near {target}");
+            assert!(sampled.standard_error < 0.03 && sampled.reached > 1000, "{name}: {sampled:?}");
+            assert!(
+                tail.ln_p >= sampled.ln_p - 5.0 * sampled.standard_error,
+                "{name}: {tail:?} for {sampled:?}"
+            );
+            assert!(apart.abs() <= 5.0, "{name}: {tail:?} for {sampled:?}");
+        }
+    }
+}
+
+#[test]
+fn sampled_tails_have_the_error_that_they_state() {
+    // Against the exact binomial: forty seeds, so the mean square of the standardised errors is about 1.
+    let quarter = Rate::new(1, 4).unwrap();
+    let terms = [LatticeTerm::coins(3, quarter, 100)];
+    let truth = binomial_ln_sf(100, 50, quarter);
+    let errors: Vec<f64> = (0..40)
+        .map(|seed| {
+            let sampled = importance_ln_sf(&terms, 148, 2000, seed).unwrap();
+            (sampled.ln_p - truth) / sampled.standard_error
+        })
+        .collect();
+    let mean_square = errors.iter().map(|error| error * error).sum::<f64>() / 40.0;
+    assert!((0.5..1.8).contains(&mean_square), "{mean_square}: {errors:?}");
+    // What is certain, impossible or empty.
+    let ln_p = |terms: &[LatticeTerm], k| importance_ln_sf(terms, k, 100, 1).unwrap().ln_p;
+    assert_eq!(ln_p(&terms, 0), 0.0);
+    assert_eq!(ln_p(&terms, 301), f64::NEG_INFINITY);
+    assert_eq!(ln_p(&[], 0), 0.0);
+    assert_eq!(ln_p(&[], 1), f64::NEG_INFINITY);
+    assert!((ln_p(&terms, 300) - 100.0 * ln(0.25)).abs() < 1e-6);
+    assert_eq!(importance_ln_sf(&terms, 3, 0, 1).unwrap().reached, 0);
+    assert_eq!(importance_ln_sf(&[LatticeTerm::choice(vec![])], 0, 1, 1), Err(ImportanceError::NoScores));
+}
+
+#[test]
 fn a_sum_of_ten_million_draws_far_out_agrees_with_its_saddlepoint() {
     // With so many draws the approximation is good, and it shares nothing with the inversion but the cumulant.
     let quarter = Rate::new(1, 4).unwrap();
@@ -651,6 +712,16 @@ fn real_term(term: &LatticeTerm) -> RealTerm {
         _ => unreachable!("every law of a lattice is listed"),
     };
     RealTerm { law, count: term.count }
+}
+
+/// The smallest k with ln P(S ≥ k) ≤ `ln_p`.
+fn value_at_tail(terms: &[LatticeTerm], ln_p: f64) -> i64 {
+    let (mut low, mut high) = (-1_i64 << 20, 1_i64 << 20);
+    while low < high {
+        let k = low + (high - low).div_euclid(2);
+        if lattice_ln_sf(terms, k).unwrap().ln_p <= ln_p { high = k } else { low = k + 1 }
+    }
+    low
 }
 
 fn choose(n: u64, k: u64) -> i128 {
