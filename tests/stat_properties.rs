@@ -20,7 +20,7 @@ use taggant::stat::lattice::{
     LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread, poisson_binomial_ln_sf,
 };
 use taggant::stat::math::{exp, ln, ln_1m_exp, log_sum_exp, normal_ln_sf, normal_z};
-use taggant::stat::multiple::{binomial_upper_limit, bonferroni, holm, mean_ln_e};
+use taggant::stat::multiple::{binomial_upper_limit, bonferroni, holm, mean_ln_e, product_ln_e, screen_e_bh};
 use taggant::stat::power::{power, z_needed};
 use taggant::stat::rank::RankScores;
 use taggant::stat::saddlepoint::saddlepoint_ln_sf;
@@ -131,6 +131,22 @@ proptest! {
             // Where one draw dominates the formula is far off, and still no more than this.
             prop_assert!((ln_p - bound).abs() <= 3.0 + 2.0 * ln(1.0 + bound.abs()), "{ln_p} for {bound}");
         }
+    }
+
+    #[test]
+    fn what_e_bh_marks_is_the_largest_set_that_supports_itself(ln_e in prop::collection::vec(-3.0..9.0, 0..12), level in 0.01..0.9) {
+        let marked = screen_e_bh(&ln_e, ln(level));
+        // By its definition, over all sets of the largest.
+        let mut falling = ln_e.clone();
+        falling.sort_by(|a, b| b.total_cmp(a));
+        let m = whole_to_f64(ln_e.len().try_into().unwrap());
+        let supports = |&k: &usize| {
+            k == 0 || exp(falling[k - 1]) >= m / (level * whole_to_f64(k.try_into().unwrap()))
+        };
+        let largest = (0..=ln_e.len()).rev().find(supports).unwrap();
+        prop_assert_eq!(marked.iter().filter(|marked| **marked).count(), largest);
+        let least = ln_e.iter().zip(&marked).filter(|pair| *pair.1).map(|pair| *pair.0).fold(f64::INFINITY, f64::min);
+        prop_assert!(ln_e.iter().zip(&marked).all(|(ln_e, marked)| *marked || *ln_e < least));
     }
 
     #[test]
@@ -402,6 +418,31 @@ fn several_tests_cost_what_holm_says() {
     assert_eq!(bonferroni(-0.1, 3), 0.0);
     assert!(holm(&[]).is_empty());
     assert!((mean_ln_e(&[(1.0, ln(30.0)), (2.0, 0.0)]) - ln(32.0 / 3.0)).abs() < 1e-12);
+}
+
+#[test]
+fn screening_and_products_of_e_values() {
+    let marked = |e: &[f64]| screen_e_bh(&e.iter().copied().map(ln).collect::<Vec<_>>(), ln(0.05));
+    // Of four at 5 % the largest needs 80, two need 40 each, three 26.7, all of them 20.
+    assert_eq!(marked(&[39.0, 2.0, 79.0, 10.0]), [false; 4]);
+    assert_eq!(marked(&[41.0, 2.0, 79.0, 10.0]), [true, false, true, false]);
+    assert_eq!(marked(&[21.0, 21.0, 21.0, 21.0]), [true; 4]);
+    assert_eq!(
+        screen_e_bh(&[f64::NAN, 9.0, f64::NEG_INFINITY, f64::INFINITY], -3.0),
+        [false, true, false, true]
+    );
+    assert!(screen_e_bh(&[], -3.0).is_empty());
+    // The worst case of dependence: one e-value in twenty copies, 20 with chance 1/20. A false mark is then a
+    // false discovery, and comes as often as allowed and no more.
+    assert_eq!(marked(&[20.5; 20]), [true; 20]);
+    assert_eq!(marked(&[19.5; 20]), [false; 20]);
+
+    assert_eq!(product_ln_e(&[]), 0.0);
+    assert!((product_ln_e(&[ln(4.0), ln(0.5), 1e6]) - (1e6 + ln(2.0))).abs() < 1e-9);
+    assert_eq!(product_ln_e(&[f64::INFINITY, f64::NEG_INFINITY]), f64::NEG_INFINITY);
+    // On the same draws a product is no e-value: E = 20 with chance 1/20 has E E² = 20.
+    let same_draws = 0.05 * exp(product_ln_e(&[ln(20.0), ln(20.0)]));
+    assert!(same_draws > 19.9 && 0.05 * exp(mean_ln_e(&[(1.0, ln(20.0)), (1.0, ln(20.0))])) < 1.0 + 1e-12);
 }
 
 #[test]
