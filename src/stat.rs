@@ -58,6 +58,7 @@ pub mod multiple;
 pub mod power;
 pub mod rank;
 mod rate;
+pub mod redraw;
 pub mod saddlepoint;
 pub mod tail;
 mod tilting;

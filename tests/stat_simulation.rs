@@ -13,12 +13,107 @@ use taggant::stat::chernoff::chernoff_ln_sf;
 use taggant::stat::cumulant::{RealLaw, RealTerm};
 use taggant::stat::math::{ln, log_sum_exp, normal_z, to_f64};
 use taggant::stat::multiple::binomial_upper_limit;
+use taggant::stat::redraw::Redraws;
 use taggant::stat::tail::{binomial_ln_pmf, gamma_ln_sf};
 use taggant::stat::verdict::{Summary, TailMethod};
 
 /// Rejections that a correct test of this level exceeds once in a thousand times.
 fn limit(runs: u64, level: (u64, u64)) -> u64 {
     binomial_upper_limit(runs, Rate::new(level.0, level.1).unwrap(), 0.999)
+}
+
+fn share(rng: &mut ChaCha8Rng) -> f64 {
+    to_f64(rng.next_u64() >> 11) / to_f64(1 << 53)
+}
+
+mod redraws {
+    use super::*;
+
+    #[test]
+    fn every_attainable_level_is_exact() {
+        // All patterns of exceedances. Given c among l, the next redraw exceeds with chance (c + 1)/(l + 2), so a
+        // pattern of B with c ones has the chance c! (B − c)! / (B + 1)!: Pólya's urn.
+        let factorial = |n: u32| (1..=n).map(f64::from).product::<f64>();
+        for (enough, most) in [(1, 1), (1, 9), (3, 9), (4, 4), (2, 10)] {
+            let mut outcomes = Vec::new();
+            for pattern in 0_u32..1 << most {
+                let ones = pattern.count_ones();
+                let chance = factorial(ones) * factorial(most - ones) / factorial(most + 1);
+                let statistic = |i: u64| f64::from(pattern >> i & 1) * 2.0;
+                let plan = Redraws::new(enough, most.into()).unwrap();
+                let found = plan.p_value(1.0, statistic);
+                assert!(
+                    found.p >= plan.floor() && found.exceedances <= enough && found.redraws <= most.into()
+                );
+                outcomes.push((found.p, chance));
+            }
+            for &(level, _) in &outcomes {
+                let reached: f64 =
+                    outcomes.iter().filter(|(p, _)| *p <= level).map(|(_, chance)| chance).sum();
+                assert!((reached - level).abs() < 1e-12, "h = {enough}, B = {most}: {reached} at {level}");
+            }
+        }
+    }
+
+    #[test]
+    fn simulated_innocents_are_rejected_as_often_as_stated() {
+        let (runs, plan) = (20_000, Redraws::new(10, 999).unwrap());
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let found: Vec<_> = (0..runs)
+            .map(|_| {
+                let observed = share(&mut rng);
+                plan.p_value(observed, |_| share(&mut rng))
+            })
+            .collect();
+        for level in [(1, 1000), (5, 1000), (10, 1000), (10, 200), (10, 100), (10, 20)] {
+            let alpha = to_f64(level.0) / to_f64(level.1);
+            let rejected =
+                to_f64(0) + found.iter().filter(|found| found.p <= alpha).fold(0.0, |n, _| n + 1.0);
+            let least = runs - limit(runs, (level.1 - level.0, level.1));
+            assert!(
+                rejected <= to_f64(limit(runs, level)) && rejected >= to_f64(least),
+                "{rejected} at {alpha}"
+            );
+        }
+        let redraws = found.iter().map(|found| found.redraws).sum::<u64>() / runs;
+        println!("{redraws} redraws for an innocent on average, of 999");
+        assert!(redraws < 80);
+    }
+
+    #[test]
+    fn stopping_when_it_looks_settled_rejects_innocents_too_often() {
+        // (1 + #)/(l + 1), stopped once it is at most 1 % between 100 and 2,000 redraws: the chance to stop, exactly,
+        // by Pólya's urn.
+        let (mut chances, mut rejected) = (vec![1.0], 0.0);
+        for l in 1..=2000_u32 {
+            let mut next = vec![0.0; chances.len() + 1];
+            for (c, (&chance, ones)) in chances.iter().zip(1_u32..).enumerate() {
+                let up = f64::from(ones) / f64::from(l + 1);
+                next[c] += chance * (1.0 - up);
+                next[c + 1] += chance * up;
+            }
+            for (chance, ones) in next.iter_mut().zip(1_u32..) {
+                if l >= 100 && f64::from(ones) <= 0.01 * f64::from(l + 1) {
+                    rejected += std::mem::take(chance);
+                }
+            }
+            chances = next;
+        }
+        println!("nominal 1 %, stopped early: {:.2} %", 100.0 * rejected);
+        assert!(rejected > 0.014 && rejected < 0.016, "{rejected}");
+    }
+
+    #[test]
+    fn ties_and_values_that_are_no_numbers_are_exceedances() {
+        let plan = Redraws::new(5, 100).unwrap();
+        for (observed, redrawn) in [(1.0, 1.0), (f64::NAN, 0.0), (1.0, f64::NAN), (0.0, -0.0)] {
+            let found = plan.p_value(observed, |_| redrawn);
+            assert_eq!((found.p, found.exceedances, found.redraws), (1.0, 5, 5), "{observed} {redrawn}");
+        }
+        assert_eq!(plan.p_value(1.0, |_| 0.5).p, plan.floor());
+        assert_eq!(plan.p_value(1.0, |i| if i == 49 || i > 95 { 2.0 } else { 0.0 }).p, 0.05);
+        assert!(Redraws::new(0, 10).is_err() && Redraws::new(11, 10).is_err());
+    }
 }
 
 mod pooled_laws {
