@@ -46,6 +46,7 @@
 //! is needed to see anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
 
 pub mod chernoff;
+pub mod confidence;
 mod convolution;
 pub mod cumulant;
 pub mod eprocess;

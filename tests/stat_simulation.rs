@@ -10,7 +10,9 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant::law::{Draws, Gamma, Law, Origin, Scale, Tally, Whole};
 use taggant::stat::Rate;
 use taggant::stat::chernoff::chernoff_ln_sf;
+use taggant::stat::confidence::{Bounds, ConfidenceError, ConfidenceSequence};
 use taggant::stat::cumulant::{RealLaw, RealTerm};
+use taggant::stat::estimate::{Cluster, ratio_estimate};
 use taggant::stat::math::{ln, log_sum_exp, normal_z, to_f64};
 use taggant::stat::multiple::binomial_upper_limit;
 use taggant::stat::redraw::Redraws;
@@ -113,6 +115,154 @@ mod redraws {
         assert_eq!(plan.p_value(1.0, |_| 0.5).p, plan.floor());
         assert_eq!(plan.p_value(1.0, |i| if i == 49 || i > 95 { 2.0 } else { 0.0 }).p, 0.05);
         assert!(Redraws::new(0, 10).is_err() && Redraws::new(11, 10).is_err());
+    }
+}
+
+mod confidence {
+    use super::*;
+
+    const RATES: Bounds = Bounds { ratio: [0.0, 1.0], weight: 160.0 };
+
+    /// Long answers are greener than short ones, and both vary from answer to answer: draws within one depend on each
+    /// other, and the ratio of sums, 0.36, is not the mean rate, 0.3.
+    fn exchange(rng: &mut ChaCha8Rng) -> Cluster {
+        let (draws, rate) = if rng.next_u32() & 1 == 0 { (160, 0.4) } else { (40, 0.2) };
+        let rate = rate + if rng.next_u32() & 1 == 0 { 0.15 } else { -0.15 };
+        let hits = (0..draws).map(|_| u8::from(share(rng) < rate)).fold(0.0, |sum, hit| sum + f64::from(hit));
+        Cluster { sum: hits, weight: f64::from(draws) }
+    }
+
+    #[test]
+    fn the_truth_is_seldom_ever_left_out_and_the_normal_interval_often_leaves_it_out() {
+        let (runs, truth) = (2000, 0.36);
+        let inside = |[low, high]: [f64; 2]| low <= truth && truth <= high;
+        let (mut missed, mut normal_missed, mut width, mut normal_width) = (0, 0, 0.0, 0.0);
+        for seed in 0..runs {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut sequence = ConfidenceSequence::new(0.05, RATES).unwrap();
+            let (mut seen, mut held, mut normal_held) = (Vec::new(), true, true);
+            for _ in 0..150 {
+                seen.push(exchange(&mut rng));
+                sequence.add(seen[seen.len() - 1]).unwrap();
+                held &= sequence.interval().is_some_and(inside);
+                let normal = ratio_estimate(&seen).unwrap().interval;
+                normal_held &= seen.len() < 10 || normal.is_some_and(inside);
+            }
+            missed += u64::from(!held);
+            normal_missed += u64::from(!normal_held);
+            width += sequence.interval().map_or(0.0, |[low, high]| high - low) / to_f64(runs);
+            normal_width +=
+                ratio_estimate(&seen).unwrap().interval.map_or(0.0, |[low, high]| high - low) / to_f64(runs);
+        }
+        println!(
+            "ever missed: {missed} of {runs}, normal interval {normal_missed}; widths {width:.4}, {normal_width:.4}"
+        );
+        assert!(missed <= limit(runs, (1, 20)), "{missed} of {runs} sequences left out the truth");
+        assert!(normal_missed > 2 * limit(runs, (1, 20)), "watching the normal interval should be caught");
+        assert!(width < 5.0 * normal_width, "{width} against {normal_width}");
+    }
+
+    #[test]
+    fn draws_fed_as_if_they_were_exchanges_leave_out_the_truth() {
+        let runs = 60;
+        let missed = |as_exchanges: bool| {
+            let miss = |seed| {
+                let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                let weight = if as_exchanges { 1.0 } else { 50.0 };
+                let mut sequence =
+                    ConfidenceSequence::new(0.05, Bounds { ratio: [0.0, 1.0], weight }).unwrap();
+                for _ in 0..20 {
+                    // Half of the answers are all green, the others never.
+                    let hit = f64::from(rng.next_u32() & 1);
+                    let parts = if as_exchanges { 50 } else { 1 };
+                    (0..parts).for_each(|_| sequence.add(Cluster { sum: hit * weight, weight }).unwrap());
+                }
+                u64::from(!sequence.interval().is_some_and(|[low, high]| low <= 0.5 && 0.5 <= high))
+            };
+            (0..runs).map(miss).sum::<u64>()
+        };
+        assert!(missed(false) <= limit(runs, (1, 20)));
+        assert!(
+            missed(true) > 2 * limit(runs, (1, 20)),
+            "dependent draws should be caught: {}",
+            missed(true)
+        );
+    }
+
+    #[test]
+    fn the_ends_are_where_the_capital_of_a_bet_reaches_the_limit() {
+        // The capital against one m, written down once more: no grid, no state.
+        let refuted = |m: f64, seen: &[(f64, f64)]| {
+            let stakes: Vec<f64> = (1..10).map(|j| f64::from(1 << j).recip()).chain([0.95]).collect();
+            (1..=seen.len()).any(|n| {
+                let capital =
+                    |c: &f64| seen[..n].iter().map(|(x, w)| 1.0 + c * (x - m * w) / m).product::<f64>();
+                stakes.iter().map(capital).sum::<f64>() / 10.0 >= 2.0 / 0.02
+            })
+        };
+        let bounds = Bounds { ratio: [-1.0, 3.0], weight: 8.0 };
+        for seed in 0..12 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut sequence = ConfidenceSequence::new(0.02, bounds).unwrap();
+            let (mut up, mut down) = (Vec::new(), Vec::new());
+            for _ in 0..60 {
+                let (w, rate) = (share(&mut rng), 0.2 + 0.6 * share(&mut rng));
+                up.push((w * rate, w));
+                down.push((w * (1.0 - rate), w));
+                // On the scale of the bounds: weights up to 8, ratios from −1 to 3.
+                sequence.add(Cluster { sum: 8.0 * w * (4.0 * rate - 1.0), weight: 8.0 * w }).unwrap();
+            }
+            let [low, high] = sequence.interval().unwrap().map(|end| (end + 1.0) / 4.0);
+            let step = 1.0 / 1024.0;
+            assert!(low > 0.1 && refuted(low - 1e-9, &up) && !refuted(low + step + 1e-9, &up), "{low}");
+            assert!(
+                high < 0.9 && refuted(1.0 - high - 1e-9, &down) && !refuted(1.0 - high + step + 1e-9, &down),
+                "{high}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_starts_with_everything_and_refuses_what_was_not_planned() {
+        let cluster = |sum, weight| Cluster { sum, weight };
+        let mut sequence = ConfidenceSequence::new(0.05, RATES).unwrap();
+        assert_eq!(sequence.interval(), Some([0.0, 1.0]));
+        let before = sequence.clone();
+        let nan = f64::NAN;
+        for refused in [
+            cluster(1.0, 161.0),
+            cluster(3.0, 2.0),
+            cluster(-0.1, 2.0),
+            cluster(0.0, -1.0),
+            cluster(nan, 1.0),
+            cluster(1.0, nan),
+        ] {
+            assert!(matches!(sequence.add(refused), Err(ConfidenceError::Unplanned(_))), "{refused:?}");
+        }
+        sequence.add(cluster(0.0, 0.0)).unwrap();
+        assert_eq!(sequence, before);
+        for alpha in [0.0, 1.0, -0.1, nan] {
+            assert!(ConfidenceSequence::new(alpha, RATES).is_err());
+        }
+        for (ratio, weight) in [
+            ([0.0, 0.0], 1.0),
+            ([1.0, 0.0], 1.0),
+            ([0.0, f64::INFINITY], 1.0),
+            ([0.0, 1.0], 0.0),
+            ([nan, 1.0], 1.0),
+        ] {
+            assert!(matches!(
+                ConfidenceSequence::new(0.05, Bounds { ratio, weight }),
+                Err(ConfidenceError::Bounds(_))
+            ));
+        }
+        // All or nothing for long: the ends close in and nothing overflows.
+        (0..20_000).for_each(|_| sequence.add(cluster(160.0, 160.0)).unwrap());
+        let [low, high] = sequence.interval().unwrap();
+        assert!(low > 0.99 && high == 1.0, "{low}");
+        // Then the opposite, until no ratio fits both.
+        (0..20_000).for_each(|_| sequence.add(cluster(0.0, 160.0)).unwrap());
+        assert_eq!(sequence.interval(), None);
     }
 }
 
