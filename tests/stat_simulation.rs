@@ -15,8 +15,11 @@ use taggant::stat::cumulant::{RealLaw, RealTerm};
 use taggant::stat::estimate::{Cluster, ratio_estimate};
 use taggant::stat::math::{ln, log_sum_exp, normal_z, to_f64};
 use taggant::stat::multiple::binomial_upper_limit;
+use taggant::stat::power::{
+    Hits, check_attainable, detectable, draws_needed, over_epochs, power, z_needed, z_per_coin,
+};
 use taggant::stat::redraw::Redraws;
-use taggant::stat::tail::{binomial_ln_pmf, gamma_ln_sf};
+use taggant::stat::tail::{binomial_ln_pmf, binomial_ln_sf, gamma_ln_sf};
 use taggant::stat::verdict::{Summary, TailMethod};
 
 /// Rejections that a correct test of this level exceeds once in a thousand times.
@@ -263,6 +266,134 @@ mod confidence {
         // Then the opposite, until no ratio fits both.
         (0..20_000).for_each(|_| sequence.add(cluster(0.0, 160.0)).unwrap());
         assert_eq!(sequence.interval(), None);
+    }
+}
+
+mod planning {
+    use super::*;
+
+    /// How often the exact binomial test at e^`ln_alpha` rejects `draws` coins whose hits have this chance.
+    fn rejections(runs: u32, draws: u64, chance: f64, by_chance: Rate, ln_alpha: f64) -> f64 {
+        let mut rng = ChaCha8Rng::seed_from_u64(draws);
+        let run = |_| {
+            let hits = (0..draws).map(|_| u64::from(share(&mut rng) < chance)).sum();
+            f64::from(u8::from(binomial_ln_sf(draws, hits, by_chance) <= ln_alpha))
+        };
+        (0..runs).map(run).sum::<f64>() / f64::from(runs)
+    }
+
+    #[test]
+    fn as_many_draws_as_planned_give_the_power_that_was_planned() {
+        // The last has a strong effect on few draws, where the approximation is off by a few per cent.
+        for (gamma, shift, alpha, planned, runs, slack) in [
+            ((1, 4), 0.02, 1e-3, 0.9, 2000, 0.025),
+            ((1, 2), 0.01, 0.05, 0.8, 1500, 0.03),
+            ((1, 4), 0.08, 1e-6, 0.5, 2000, 0.1),
+        ] {
+            let rate = Rate::new(gamma.0, gamma.1).unwrap();
+            let draws = draws_needed(z_per_coin(rate, shift), ln(alpha), planned).unwrap();
+            let found = rejections(runs, draws, rate.p() + shift, rate, ln(alpha));
+            println!("γ = {} + {shift} at {alpha}: {draws} draws, power {found:.3} for {planned}", rate.p());
+            assert!((found - planned).abs() < slack, "{found} for {planned} with {draws} draws");
+            let exact = Hits::of_coins(rate).power(draws, shift, ln(alpha));
+            assert!((found - exact).abs() < 0.035, "{found} for {exact} with {draws} draws");
+        }
+    }
+
+    #[test]
+    fn a_budget_says_what_it_detects_and_nothing_is_seen_of_nothing() {
+        for (z, ln_alpha, planned) in [(0.05, ln(1e-6), 0.9), (0.003, -2000.0, 0.5), (2.0, ln(0.05), 0.99)] {
+            let draws = draws_needed(z, ln_alpha, planned).unwrap();
+            assert!(
+                detectable(draws, ln_alpha, planned) <= z && detectable(draws - 1, ln_alpha, planned) > z
+            );
+        }
+        assert_eq!(draws_needed(0.0, -3.0, 0.9), None);
+        assert_eq!(draws_needed(-0.1, -3.0, 0.9), None);
+        assert_eq!(draws_needed(f64::NAN, -3.0, 0.9), None);
+        assert_eq!(detectable(0, -3.0, 0.9), f64::INFINITY);
+        // A level that one has anyway costs nothing.
+        assert_eq!(draws_needed(0.1, ln(0.5), 0.3), Some(0));
+        assert!(check_attainable(-20.0, -13.8).is_ok() && check_attainable(-13.8, -13.8).is_ok());
+        assert!(check_attainable(-13.0, -13.8).is_err() && check_attainable(f64::NAN, -13.8).is_err());
+    }
+
+    #[test]
+    fn several_epochs_cost_what_is_stated() {
+        // 3,000 coins of γ = ¼ under each of E unrelated keys, each with an E-th of the shift.
+        let (rate, draws, shift) = (Rate::new(1, 4).unwrap(), 3000, 0.06);
+        let whole = z_per_coin(rate, shift) * to_f64(draws).sqrt();
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        for epochs in [1, 4, 9] {
+            let planned = over_epochs(whole, epochs);
+            let (mut one, mut pooled) = (0.0, 0.0);
+            for _ in 0..200 {
+                let hits = |_| {
+                    let chance = 0.25 + shift / to_f64(epochs);
+                    (0..draws).map(|_| f64::from(u8::from(share(&mut rng) < chance))).sum::<f64>()
+                };
+                let z: Vec<f64> = (0..epochs)
+                    .map(hits)
+                    .map(|hits| (hits - to_f64(draws) * 0.25) / (to_f64(draws) * 0.1875).sqrt())
+                    .collect();
+                one += z[0] / 200.0;
+                pooled += z.iter().sum::<f64>() / to_f64(epochs).sqrt() / 200.0;
+            }
+            println!("{epochs} epochs: one key {one:.2}, pooled {pooled:.2}, planned {planned:?}");
+            assert!((one - planned.one_key).abs() < 0.3 && (pooled - planned.pooled).abs() < 0.3);
+        }
+        assert_eq!(over_epochs(3.0, 0), over_epochs(3.0, 1));
+    }
+
+    #[test]
+    fn slots_have_the_power_that_simulation_finds() {
+        let slots = Hits::of_slots(16).unwrap();
+        for (n, excess, alpha, runs) in
+            [(10_000, 0.019, 1e-9, 600), (300, 0.08, 1e-3, 4000), (12, 0.5, 1e-6, 4000)]
+        {
+            let planned = slots.power(n, excess, ln(alpha));
+            let found = rejections(runs, n, 0.0625 + excess, Rate::new(1, 16).unwrap(), ln(alpha));
+            println!("{n} slots, {excess} above 1/16 at {alpha}: power {planned:.3}, found {found:.3}");
+            let sd = (planned * (1.0 - planned) / f64::from(runs)).sqrt();
+            assert!((found - planned).abs() < 4.0 * sd + 1e-3, "{found} for {planned}");
+        }
+        // Power counts distinct slots: 0.3 % takes a third of a million, however often each is planted.
+        let wanted = (ln(1e-9), 0.9);
+        let excess = slots.detectable(10_000, wanted.0, wanted.1).unwrap();
+        let needed = slots.needed(0.003, wanted.0, wanted.1).unwrap();
+        println!("10,000 slots detect {excess:.4}; 0.003 needs {needed} slots");
+        assert!((excess - 0.0185).abs() < 0.0002);
+        assert!(
+            slots.power(10_000, excess, wanted.0) >= 0.9
+                && slots.power(10_000, excess - 1e-6, wanted.0) < 0.9
+        );
+        assert!(
+            slots.power(needed, 0.003, wanted.0) >= 0.9
+                && slots.power(needed - needed / 40, 0.003, wanted.0) < 0.9
+        );
+        assert!((340_000..360_000).contains(&needed), "{needed}");
+    }
+
+    #[test]
+    fn slots_at_their_ends() {
+        let slots = Hits::of_slots(16).unwrap();
+        assert!(Hits::of_slots(1).is_err() && Hits::of_slots(0).is_err());
+        // 16⁻⁷ = 3.7e-9 and 16⁻⁸ = 2.3e-10: below eight slots 1e-9 is out of reach.
+        let one_in_a_billion = ln(1e-9);
+        assert_eq!(slots.critical(7, one_in_a_billion), None);
+        assert_eq!(slots.critical(8, one_in_a_billion), Some(8));
+        assert_eq!(slots.power(7, 0.9375, one_in_a_billion), 0.0);
+        assert_eq!(slots.power(8, 0.9375, one_in_a_billion), 1.0);
+        assert_eq!(slots.detectable(7, one_in_a_billion, 0.5), None);
+        assert_eq!(slots.needed(0.9375, one_in_a_billion, 0.99), Some(8));
+        assert_eq!(slots.needed(0.0, one_in_a_billion, 0.9), None);
+        assert_eq!(slots.needed(1e-12, one_in_a_billion, 0.9), None);
+        assert_eq!(slots.power(0, 0.5, one_in_a_billion), 0.0);
+        assert_eq!(slots.critical(0, 0.0), Some(0));
+        // A suspect that avoids the plants is not found.
+        assert_eq!(slots.power(100, -0.0625, one_in_a_billion), 0.0);
+        assert!(slots.power(1000, -0.03, ln(0.05)) < 0.001);
+        assert!(power(z_needed(-13.8, 0.9), -13.8) > 0.899);
     }
 }
 
