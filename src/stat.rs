@@ -42,8 +42,14 @@
 //!
 //! # Around it
 //!
-//! [`estimate`] says how large an effect is, [`multiple`] what several tests at once cost, [`power`] how much
-//! is needed to see anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
+//! [`rank`] makes a draw of where the served one of several answers stands. [`estimate`] says how large an effect
+//! is, [`confidence`] the same for somebody who looks after every exchange, [`multiple`] what several tests at
+//! once cost, [`power`] how much is needed to see anything. [`cumulant`] and the tilting behind [`lattice`] are
+//! the machinery.
+//!
+//! Three modules give numbers that are never a verdict: [`redraw`] and [`importance`] check one by simulation, of
+//! the key or of the draws, and [`saddlepoint`] is quick and close, for plans and displays. [`verdict`] uses none
+//! of them.
 
 pub mod chernoff;
 pub mod confidence;
