@@ -32,7 +32,7 @@ python:
 
 # Ratios in one run; never part of the tests.
 bench:
-	$(CARGO) bench --bench core
+	$(CARGO) bench --bench core --bench stat
 
 # Needs cargo-deny; the advisory database needs a network.
 deny:

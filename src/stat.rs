@@ -42,20 +42,31 @@
 //!
 //! # Around it
 //!
-//! [`estimate`] says how large an effect is, [`multiple`] what several tests at once cost, [`power`] how much
-//! is needed to see anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
+//! [`rank`] makes a draw of where the served one of several answers stands. [`estimate`] says how large an effect
+//! is, [`confidence`] the same for somebody who looks after every exchange, [`multiple`] what several tests at
+//! once cost, [`power`] how much is needed to see anything. [`cumulant`] and the tilting behind [`lattice`] are
+//! the machinery.
+//!
+//! Three modules give numbers that are never a verdict: [`redraw`] and [`importance`] check one by simulation, of
+//! the key or of the draws, and [`saddlepoint`] is quick and close, for plans and displays. [`verdict`] uses none
+//! of them.
 
 pub mod chernoff;
+pub mod confidence;
 mod convolution;
 pub mod cumulant;
 pub mod eprocess;
 pub mod estimate;
+pub mod importance;
 mod inversion;
 pub mod lattice;
 pub mod math;
 pub mod multiple;
 pub mod power;
+pub mod rank;
 mod rate;
+pub mod redraw;
+pub mod saddlepoint;
 pub mod tail;
 mod tilting;
 pub mod verdict;

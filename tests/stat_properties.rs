@@ -15,12 +15,15 @@ use taggant::stat::chernoff::chernoff_ln_sf;
 use taggant::stat::cumulant::{RealLaw, RealTerm};
 use taggant::stat::eprocess::{EProcess, EProcessError, Grid, Observed};
 use taggant::stat::estimate::{Cluster, ratio_estimate};
+use taggant::stat::importance::{ImportanceError, importance_ln_sf};
 use taggant::stat::lattice::{
     LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread, poisson_binomial_ln_sf,
 };
 use taggant::stat::math::{exp, ln, ln_1m_exp, log_sum_exp, normal_ln_sf, normal_z};
-use taggant::stat::multiple::{binomial_upper_limit, bonferroni, holm, mean_ln_e};
+use taggant::stat::multiple::{binomial_upper_limit, bonferroni, holm, mean_ln_e, product_ln_e, screen_e_bh};
 use taggant::stat::power::{power, z_needed};
+use taggant::stat::rank::RankScores;
+use taggant::stat::saddlepoint::saddlepoint_ln_sf;
 use taggant::stat::tail::{binomial_ln_sf, gamma_ln_sf, hypergeometric_ln_sf};
 
 /// Rounding of the brute-force reference: a few hundred additions and products of positive numbers.
@@ -94,6 +97,56 @@ proptest! {
         let (general, closed) =
             (poisson_binomial_ln_sf(&vec![rate.p(); n], k).unwrap(), binomial_ln_sf(n as u64, k, rate));
         prop_assert!((general - closed).abs() <= 1e-9 * closed.abs(), "{general} for {closed}");
+    }
+
+    #[test]
+    fn a_rank_with_ties_is_never_better_than_its_law(levels in prop::collection::vec(0_u8..4, 1..9), steep in any::<bool>()) {
+        // A few levels of liking, so that ties abound; level 0 is no number at all.
+        let values: Vec<f64> = levels.iter().map(|&l| if l == 0 { f64::NAN } else { f64::from(l) }).collect();
+        let m = u16::try_from(values.len()).unwrap();
+        let scores = if steep {
+            RankScores::new((0..m).map(|rank| 100 / i32::from(rank + 1)).collect()).unwrap()
+        } else {
+            RankScores::linear(m).unwrap()
+        };
+        let attained: Vec<i32> = (0..values.len()).map(|served| scores.score(&values, served).unwrap()).collect();
+        let untied = values.iter().enumerate().all(|(i, a)| !a.is_nan() && !values[..i].contains(a));
+        for &score in &attained {
+            let reached = attained.iter().filter(|&&other| other >= score).count();
+            let truth = ln(whole_to_f64(reached.try_into().unwrap()) / f64::from(m));
+            let stated = lattice_ln_sf(&[scores.term()], i64::from(score)).unwrap();
+            prop_assert!(stated.ln_p >= truth - REFERENCE, "{stated:?} for {truth}");
+            prop_assert!(!untied || stated.ln_p <= truth + 1e-9, "{stated:?} for {truth} without a tie");
+        }
+    }
+
+    #[test]
+    fn the_saddlepoint_is_a_probability_or_nothing_and_near_chernoffs_bound(terms in any_terms(), share in 0.0..=1.0) {
+        let law = BruteForce::of(&terms);
+        let s = whole_to_f64(law.low) + share * whole_to_f64(law.high() - law.low);
+        let real: Vec<RealTerm> = terms.iter().map(real_term).collect();
+        if let Some(ln_p) = saddlepoint_ln_sf(&real, s).unwrap() {
+            let bound = chernoff_ln_sf(&real, s).unwrap();
+            prop_assert!(ln_p <= 0.0 && ln_p.is_finite());
+            // Where one draw dominates the formula is far off, and still no more than this.
+            prop_assert!((ln_p - bound).abs() <= 3.0 + 2.0 * ln(1.0 + bound.abs()), "{ln_p} for {bound}");
+        }
+    }
+
+    #[test]
+    fn what_e_bh_marks_is_the_largest_set_that_supports_itself(ln_e in prop::collection::vec(-3.0..9.0, 0..12), level in 0.01..0.9) {
+        let marked = screen_e_bh(&ln_e, ln(level));
+        // By its definition, over all sets of the largest.
+        let mut falling = ln_e.clone();
+        falling.sort_by(|a, b| b.total_cmp(a));
+        let m = whole_to_f64(ln_e.len().try_into().unwrap());
+        let supports = |&k: &usize| {
+            k == 0 || exp(falling[k - 1]) >= m / (level * whole_to_f64(k.try_into().unwrap()))
+        };
+        let largest = (0..=ln_e.len()).rev().find(supports).unwrap();
+        prop_assert_eq!(marked.iter().filter(|marked| **marked).count(), largest);
+        let least = ln_e.iter().zip(&marked).filter(|pair| *pair.1).map(|pair| *pair.0).fold(f64::INFINITY, f64::min);
+        prop_assert!(ln_e.iter().zip(&marked).all(|(ln_e, marked)| *marked || *ln_e < least));
     }
 
     #[test]
@@ -189,6 +242,31 @@ fn sums_without_chance_and_odd_inputs() {
     assert_eq!(poisson_binomial_ln_sf(&[1.0, 0.0, 0.5], 2), Ok(ln(0.5)));
     assert!(hypergeometric_ln_sf(10, 11, 1, 0).is_err());
     assert!(Rate::new(0, 4).is_err() && Rate::new(4, 4).is_err() && Rate::dyadic(1, 64).is_err());
+}
+
+#[test]
+fn chances_too_small_to_add_to_one_keep_their_tails() {
+    // At least two hits of n: C(n,2) p² (1 − p)^(n−2) and more, to first order. The search for λ starts at 1/p.
+    for p in [1e-10, 1e-14, 1e-16, 1e-20, 1e-100, 1e-300] {
+        for (n, pairs) in [(3, 3.0), (10, 45.0)] {
+            let (found, truth) = (poisson_binomial_ln_sf(&vec![p; n], 2).unwrap(), ln(pairs) + 2.0 * ln(p));
+            assert!((found - truth).abs() <= 1e-8, "{found} for {truth}");
+        }
+    }
+    for bits in [32, 40, 53] {
+        let rate = Rate::dyadic(1, bits).unwrap();
+        let terms = [LatticeTerm::coins(127, rate, 3), LatticeTerm::coins(1, rate, 30)];
+        let once = rate.ln_p();
+        for (k, truth) in
+            [(1, once + ln(33.0)), (127, once + ln(3.0)), (254, 2.0 * once + ln(3.0)), (380, 3.0 * once)]
+        {
+            let tail = lattice_ln_sf(&terms, k).unwrap();
+            assert!(tail.bound < 1e-8 && (tail.estimate - truth).abs() < 1e-7, "{tail:?} for {truth}");
+        }
+        let real: Vec<RealTerm> = terms.iter().map(real_term).collect();
+        let bound = chernoff_ln_sf(&real, 381.0).unwrap();
+        assert!(bound < 3.0 * once + 1e-3 && bound >= 3.0 * once - 1e-3, "{bound}");
+    }
 }
 
 #[test]
@@ -343,6 +421,210 @@ fn several_tests_cost_what_holm_says() {
 }
 
 #[test]
+fn screening_and_products_of_e_values() {
+    let marked = |e: &[f64]| screen_e_bh(&e.iter().copied().map(ln).collect::<Vec<_>>(), ln(0.05));
+    // Of four at 5 % the largest needs 80, two need 40 each, three 26.7, all of them 20.
+    assert_eq!(marked(&[39.0, 2.0, 79.0, 10.0]), [false; 4]);
+    assert_eq!(marked(&[41.0, 2.0, 79.0, 10.0]), [true, false, true, false]);
+    assert_eq!(marked(&[21.0, 21.0, 21.0, 21.0]), [true; 4]);
+    assert_eq!(
+        screen_e_bh(&[f64::NAN, 9.0, f64::NEG_INFINITY, f64::INFINITY], -3.0),
+        [false, true, false, true]
+    );
+    assert!(screen_e_bh(&[], -3.0).is_empty());
+    // The worst case of dependence: one e-value in twenty copies, 20 with chance 1/20. A false mark is then a
+    // false discovery, and comes as often as allowed and no more.
+    assert_eq!(marked(&[20.5; 20]), [true; 20]);
+    assert_eq!(marked(&[19.5; 20]), [false; 20]);
+
+    assert_eq!(product_ln_e(&[]), 0.0);
+    assert!((product_ln_e(&[ln(4.0), ln(0.5), 1e6]) - (1e6 + ln(2.0))).abs() < 1e-9);
+    assert_eq!(product_ln_e(&[f64::INFINITY, f64::NEG_INFINITY]), f64::NEG_INFINITY);
+    // On the same draws a product is no e-value: E = 20 with chance 1/20 has E E² = 20.
+    let same_draws = 0.05 * exp(product_ln_e(&[ln(20.0), ln(20.0)]));
+    assert!(same_draws > 19.9 && 0.05 * exp(mean_ln_e(&[(1.0, ln(20.0)), (1.0, ln(20.0))])) < 1.0 + 1e-12);
+}
+
+#[test]
+fn sums_of_ranks_are_dice() {
+    // Ten slots of six twins: the sum of ranks is that of ten dice, by inclusion and exclusion in whole numbers.
+    let scores = RankScores::linear(6).unwrap();
+    let slots = vec![scores.term(); 10];
+    for pips in 10..=60_u64 {
+        // Score 7 − 2 × rank, so at most so many pips are at least this score.
+        let tail = lattice_ln_sf(&slots, 70 - 2 * i64::try_from(pips).unwrap()).unwrap();
+        let ways: i128 = (0..=10)
+            .take_while(|j| pips >= 6 * j + 10)
+            .map(|j| (1 - 2 * i128::from(j % 2)) * choose(10, j) * choose(pips - 6 * j, 10))
+            .sum();
+        let truth = ln(taggant::stat::math::signed_to_f64(ways)) - 10.0 * ln(6.0);
+        assert!(tail.ln_p >= truth - 1e-12 && tail.ln_p <= truth + 1e-9, "{tail:?} for {truth} at {pips}");
+    }
+}
+
+#[test]
+fn ranks_whose_ties_do_not_count_against_the_accuser_convict_an_innocent() {
+    // An innocent that likes all five twins alike, in 20 slots.
+    let scores = RankScores::linear(5).unwrap();
+    let slots = vec![scores.term(); 20];
+    let ln_p = |score: i32| lattice_ln_sf(&slots, 20 * i64::from(score)).unwrap().ln_p;
+    let values = [0.5; 5];
+    assert!((0..5).all(|served| ln_p(scores.score(&values, served).unwrap()) == 0.0));
+    // Rank 1 + those above, and the middle rank: the first rejects always, the second halves p for nothing.
+    assert!(ln_p(4) < -30.0);
+    assert!(ln_p(0) < -0.5);
+}
+
+#[test]
+fn the_saddlepoint_has_its_closed_forms() {
+    let formula = |w: f64, u: f64| {
+        let density = exp(-0.5 * w * w) / (2.0 * std::f64::consts::PI).sqrt();
+        ln(exp(normal_ln_sf(w)) + density * (u.recip() - w.recip()))
+    };
+    let near = |terms: &[RealTerm], s: f64, closed: f64| {
+        let ln_p = saddlepoint_ln_sf(terms, s).unwrap().unwrap();
+        assert!((ln_p - closed).abs() <= 1e-6 * closed.abs().max(1e-3), "{ln_p} for {closed} at {s}");
+    };
+    for (n, s) in [(1, 3.0), (1, 0.2), (7, 20.0), (7, 7.2), (400, 380.0), (400, 500.0), (400, 1200.0)] {
+        let terms = [RealTerm { law: RealLaw::Exponential { coefficient: 2.5 }, count: n }];
+        let mean = whole_to_f64(n.try_into().unwrap());
+        let w = (2.0 * (s - mean - mean * ln(s / mean))).sqrt().copysign(s - mean);
+        near(&terms, 2.5 * s, formula(w, (s - mean) / mean.sqrt()));
+        // The Gamma law is continuous, and there the formula is good.
+        let exact = gamma_ln_sf(n, s);
+        near(&terms, 2.5 * s, formula(w, (s - mean) / mean.sqrt()));
+        assert!((formula(w, (s - mean) / mean.sqrt()) - exact).abs() < 0.02, "{exact}");
+    }
+    let quarter = Rate::new(1, 4).unwrap();
+    for (n, k) in [(1000, 300.0), (1000, 200.0), (30, 20.0), (1_000_000, 251_000.0)] {
+        let terms = [RealTerm { law: RealLaw::Bernoulli { coefficient: 1.0, rate: quarter }, count: n }];
+        let n = whole_to_f64(n.try_into().unwrap());
+        let w =
+            (2.0 * (k * ln(4.0 * k / n) + (n - k) * ln((n - k) / (0.75 * n)))).sqrt().copysign(k - n / 4.0);
+        near(&terms, k, formula(w, ln(3.0 * k / (n - k)) * (k * (n - k) / n).sqrt()));
+    }
+    // At the mean its limit, and no jump beside it: ½ − κ₃/(6 √2π), κ₃ = 2/√n for the Gamma law.
+    let gamma = [RealTerm { law: RealLaw::Exponential { coefficient: 1.0 }, count: 100 }];
+    near(&gamma, 100.0, ln(0.5 - 0.2 / (6.0 * (2.0 * std::f64::consts::PI).sqrt())));
+    for s in [99.97, 99.991, 99.999, 100.001, 100.009, 100.02] {
+        let (ln_p, exact) = (saddlepoint_ln_sf(&gamma, s).unwrap().unwrap(), gamma_ln_sf(100, s));
+        assert!((ln_p - exact).abs() < 1e-4, "{ln_p} for {exact} at {s}");
+    }
+    // Far out nothing underflows.
+    let many = [RealTerm { law: RealLaw::Exponential { coefficient: 1.0 }, count: 1_000_000 }];
+    let (ln_p, exact) =
+        (saddlepoint_ln_sf(&many, 3_500_000.0).unwrap().unwrap(), gamma_ln_sf(1_000_000, 3_500_000.0));
+    assert!(exact < -1.2e6 && (ln_p - exact).abs() < 1e-3, "{ln_p} for {exact}");
+    // Beyond the ends there is no saddlepoint, nor without chance.
+    let coin = [RealTerm::coin(-2.0, quarter), RealTerm::coin(3.0, quarter)];
+    for s in [-2.1, -2.0, 3.0, 3.1, f64::NAN, f64::INFINITY] {
+        assert_eq!(saddlepoint_ln_sf(&coin, s), Ok(None), "{s}");
+    }
+    assert_eq!(saddlepoint_ln_sf(&[], 0.0), Ok(None));
+    assert_eq!(saddlepoint_ln_sf(&[RealTerm::coin(0.0, quarter)], 0.0), Ok(None));
+    assert!(saddlepoint_ln_sf(&[RealTerm::choice(vec![])], 0.0).is_err());
+}
+
+#[test]
+fn the_saddlepoint_lies_below_most_exact_tails_of_a_small_mixed_lattice() {
+    // The reason why it is no verdict: one coin of weight 30 and thirty of weight 1.
+    let quarter = Rate::new(1, 4).unwrap();
+    let terms = [LatticeTerm::coins(30, quarter, 1), LatticeTerm::coins(1, quarter, 30)];
+    let real: Vec<RealTerm> = terms.iter().map(real_term).collect();
+    let exact = |k| lattice_ln_sf(&terms, k).unwrap().estimate;
+    let approximate = |k| saddlepoint_ln_sf(&real, whole_to_f64(k)).unwrap().unwrap();
+    // mpmath 1.3, 40 digits: 9.39421e-9, and 3.8946800372e-9 for it.
+    assert!((exp(exact(52)) / 9.394_21e-9 - 1.0).abs() < 1e-5);
+    assert!((exp(approximate(52)) / 3.894_680_037_2e-9 - 1.0).abs() < 1e-6);
+    let below = (1..60).filter(|k| *k != 15 && approximate(*k) < exact(*k)).count();
+    let worst = (1..60).map(|k| exact(k) - approximate(k)).fold(0.0, f64::max);
+    println!("below the exact tail at {below} of 58 values, by a factor of up to {:.1}", exp(worst));
+    assert_eq!(below, 41);
+    assert!(exp(worst) > 3.0);
+}
+
+#[test]
+fn sampled_tails_agree_with_verdicts_near_one_in_a_million_and_in_a_trillion() {
+    let quarter = Rate::new(1, 4).unwrap();
+    let coins = |a, count| LatticeTerm::coins(a, quarter, count);
+    let signed = (-127..=127).step_by(2).map(|a| coins(a, 1)).collect();
+    let heavy = vec![coins(127, 3), coins(-127, 2), coins(1, 400), coins(-3, 60)];
+    let steep = (1..=60).map(|i| coins(127 / i, 4)).chain([coins(-127, 5)]).collect();
+    let slots = (0..40_i32).map(|i| LatticeTerm::choice((0..16).map(|j| (i * j * 37) % 255 - 127).collect()));
+    let mixed: Vec<LatticeTerm> = slots.chain([coins(127, 20), coins(-127, 20), coins(19, 50)]).collect();
+    for (name, terms, samples) in [
+        ("signed, ±127", signed, 60_000),
+        ("few heavy, many light", heavy, 60_000),
+        ("steep", steep, 60_000),
+        ("slots and coins", mixed, 60_000),
+    ] {
+        for target in [1e-6, 1e-12] {
+            let k = value_at_tail(&terms, ln(target));
+            let tail = lattice_ln_sf(&terms, k).unwrap();
+            let sampled = importance_ln_sf(&terms, k, samples, 7).unwrap();
+            let apart = (tail.ln_p - sampled.ln_p) / sampled.standard_error;
+            println!(
+                "{name}: ln p {:.4} at {k}, sampled {sampled:?}, {apart:.2} standard errors apart",
+                tail.ln_p
+            );
+            assert!(tail.ln_p <= ln(target) && tail.ln_p > ln(target) - 2.5, "{tail:?} is not near {target}");
+            assert!(sampled.standard_error < 0.03 && sampled.reached > 1000, "{name}: {sampled:?}");
+            assert!(
+                tail.ln_p >= sampled.ln_p - 5.0 * sampled.standard_error,
+                "{name}: {tail:?} for {sampled:?}"
+            );
+            assert!(apart.abs() <= 5.0, "{name}: {tail:?} for {sampled:?}");
+        }
+    }
+}
+
+#[test]
+fn sampled_tails_have_the_error_that_they_state() {
+    // Against the exact binomial: forty seeds, so the mean square of the standardised errors is about 1.
+    let quarter = Rate::new(1, 4).unwrap();
+    let terms = [LatticeTerm::coins(3, quarter, 100)];
+    let truth = binomial_ln_sf(100, 50, quarter);
+    let errors: Vec<f64> = (0..40)
+        .map(|seed| {
+            let sampled = importance_ln_sf(&terms, 148, 2000, seed).unwrap();
+            (sampled.ln_p - truth) / sampled.standard_error
+        })
+        .collect();
+    let mean_square = errors.iter().map(|error| error * error).sum::<f64>() / 40.0;
+    assert!((0.5..1.8).contains(&mean_square), "{mean_square}: {errors:?}");
+    // What is certain, impossible or empty.
+    let ln_p = |terms: &[LatticeTerm], k| importance_ln_sf(terms, k, 100, 1).unwrap().ln_p;
+    assert_eq!(ln_p(&terms, 0), 0.0);
+    assert_eq!(ln_p(&terms, 301), f64::NEG_INFINITY);
+    assert_eq!(ln_p(&[], 0), 0.0);
+    assert_eq!(ln_p(&[], 1), f64::NEG_INFINITY);
+    assert!((ln_p(&terms, 300) - 100.0 * ln(0.25)).abs() < 1e-6);
+    assert_eq!(importance_ln_sf(&terms, 3, 0, 1).unwrap().reached, 0);
+    assert_eq!(importance_ln_sf(&[LatticeTerm::choice(vec![])], 0, 1, 1), Err(ImportanceError::NoScores));
+}
+
+#[test]
+fn a_sum_of_ten_million_draws_far_out_agrees_with_its_saddlepoint() {
+    // With so many draws the approximation is good, and it shares nothing with the inversion but the cumulant.
+    let quarter = Rate::new(1, 4).unwrap();
+    let terms: Vec<LatticeTerm> =
+        (-127..=127).filter(|a| *a != 0).map(|a| LatticeTerm::coins(a, quarter, 39_370)).collect();
+    let real: Vec<RealTerm> = terms.iter().map(real_term).collect();
+    let sd = lattice_spread(&terms).unwrap().sd;
+    let about =
+        [(-3, -0.00135), (0, -0.69), (5, -15.06), (40, -804.6), (1000, -505_787.0), (1500, -1_159_355.0)];
+    for (z, about) in about {
+        let k = i64::try_from(ceil(sd)).unwrap() * z;
+        let tail = lattice_ln_sf(&terms, k).unwrap();
+        let rough = saddlepoint_ln_sf(&real, whole_to_f64(k) - 0.5).unwrap().unwrap();
+        println!("z = {z}: {tail:?}, saddlepoint {rough}");
+        assert!((tail.ln_p / about - 1.0).abs() < 1e-2, "{tail:?} for {about}");
+        assert!((tail.ln_p - rough).abs() <= 1e-10 * rough.abs().max(1.0), "{tail:?} for {rough}");
+        assert!(tail.ln_p >= tail.estimate && tail.bound <= 1e-9 * tail.ln_p.abs(), "{tail:?}");
+    }
+}
+
+#[test]
 fn the_upper_binomial_limit_is_the_smallest_that_holds() {
     for (n, num, den, confidence) in
         [(2000, 1, 20, 0.999), (2000, 1, 1000, 0.999), (10, 1, 2, 0.5), (1, 1, 100, 0.999)]
@@ -471,6 +753,20 @@ fn real_term(term: &LatticeTerm) -> RealTerm {
         _ => unreachable!("every law of a lattice is listed"),
     };
     RealTerm { law, count: term.count }
+}
+
+/// The smallest k with ln P(S ≥ k) ≤ `ln_p`.
+fn value_at_tail(terms: &[LatticeTerm], ln_p: f64) -> i64 {
+    let (mut low, mut high) = (-1_i64 << 20, 1_i64 << 20);
+    while low < high {
+        let k = low + (high - low).div_euclid(2);
+        if lattice_ln_sf(terms, k).unwrap().ln_p <= ln_p { high = k } else { low = k + 1 }
+    }
+    low
+}
+
+fn choose(n: u64, k: u64) -> i128 {
+    (0..k).fold(1, |product, i| product * i128::from(n - i) / i128::from(i + 1))
 }
 
 fn law_size(law: &RealLaw) -> f64 {

@@ -161,12 +161,16 @@ pub(super) fn finite(atoms: impl Iterator<Item = (f64, f64)> + Clone, lambda: f6
     let highest = atoms.clone().map(|(x, _)| lambda * x).fold(f64::NEG_INFINITY, f64::max);
     let growth: f64 = atoms.clone().map(|(x, p)| p * exp_m1(lambda * x)).sum();
     // E e^{λX} is 1 + growth; near 0 that would lose its digits, and beyond e^700 it overflows.
-    let value = if highest <= 700.0 && growth > -0.5 {
-        ln_1p(growth)
+    let (value, shift, norm) = if highest <= 700.0 && growth > -0.5 {
+        let value = ln_1p(growth);
+        (value, value, 1.0)
     } else {
-        highest + ln(atoms.clone().map(|(x, p)| p * exp(lambda * x - highest)).sum())
+        let norm = atoms.clone().map(|(x, p)| p * exp(lambda * x - highest)).sum();
+        (highest + ln(norm), highest, norm)
     };
-    let tilted = atoms.clone().map(|(x, p)| (x, p * exp(lambda * x - value)));
+    // Where λx is so large that adding ln p no longer changes it, the shares still add to 1, and the mean rises
+    // with λ: a search for λ may start that far out.
+    let tilted = atoms.clone().map(|(x, p)| (x, p * exp(lambda * x - shift) / norm));
     let mean: f64 = tilted.clone().map(|(x, p)| p * x).sum();
     let variance = tilted.clone().map(|(x, p)| p * (x - mean) * (x - mean)).sum();
     // An atom x enters with at most 10 roundings of its share, one of them in λx; below 1 + growth = ½ all of
@@ -181,15 +185,17 @@ pub(super) fn finite(atoms: impl Iterator<Item = (f64, f64)> + Clone, lambda: f6
 /// there is no such λ, and the search ends once more tilting changes nothing.
 pub(super) fn saddle(at: impl Fn(f64) -> Cumulant, target: f64, domain: f64) -> f64 {
     let start = at(0.0);
-    if start.mean >= target || target.is_nan() {
+    if start.mean >= target || target.is_nan() || start.variance == 0.0 {
         return 0.0;
     }
     let (mut low, mut high) = (0.0, domain);
-    let mut lambda = ((target - start.mean) / start.variance).min(0.5 * domain);
-    for _ in 0..200 {
+    let mut lambda = ((target - start.mean) / start.variance).min(0.5 * domain).min(f64::MAX);
+    // A chance of 1e-300 puts the first guess at 1e300, a thousand halvings away.
+    for _ in 0..1200 {
         let here = at(lambda);
         let miss = target - here.mean;
-        if miss.abs() <= 1e-6 * here.variance.sqrt() || lambda * miss.abs() <= 1e-12 {
+        let out_of_reach = miss > 0.0 && lambda > 1e60;
+        if miss.abs() <= 1e-6 * here.variance.sqrt() || lambda * miss.abs() <= 1e-12 || out_of_reach {
             break;
         }
         if miss > 0.0 {

@@ -11,7 +11,7 @@ use super::chernoff::chernoff_ln_sf;
 use super::cumulant::{LawError, RealLaw, RealTerm};
 use super::eprocess::{EProcess, EProcessError, Grid, Observed};
 use super::estimate::{Cluster, ratio_estimate};
-use super::lattice::{LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread};
+use super::lattice::{LatticeError, LatticeTerm, Method, lattice_ln_sf, lattice_spread};
 use super::math::{Sum, log10_from_ln, to_f64};
 use super::tail::gamma_ln_sf;
 use super::{Rate, RateError};
@@ -44,17 +44,17 @@ pub struct Summary {
     /// S = Σ aX.
     #[serde(rename = "sum")]
     pub statistic: f64,
-    /// Draws with X = 1, where X is 0 or 1.
+    /// Draws with X = 1, where all draws are coins of one γ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub green: Option<u64>,
-    /// γ as [threshold, 2^bits], where X is 0 or 1.
+    /// γ as [threshold, 2^bits], where all draws are coins of one γ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gamma: Option<[u64; 2]>,
     /// E X + Σ a(X − E X) / Σ|a|: for positive coefficients the weighted mean of X (the green rate).
     pub estimate: f64,
     /// Its 95 % interval, clustered by exchange; none with fewer than two exchanges.
     pub interval: Option<[f64; 2]>,
-    /// E X under H0.
+    /// E X under H0; of draws with several laws Σ |a| E X / Σ |a|.
     pub expected: f64,
     /// (S − E S) / sd S under H0: for comparison, never a verdict.
     pub z: f64,
@@ -89,10 +89,12 @@ impl Summary {
     pub fn of(draws: Draws) -> Result<Self, TestError> {
         let kept = draws.share_of_z_kept();
         let draws: Vec<&Draw> = draws.as_slice().iter().collect();
-        let tail = Tail::of(&draws, &Moments::of(&draws)?)?;
+        let moments = Moments::of(&draws)?;
+        let tail = Tail::of(&draws, &moments)?;
         let a_max = draws.iter().map(|draw| draw.coefficient().unsigned_abs()).max().unwrap_or(1);
-        let evidence = bet(&by_cluster(&draws), f64::from(a_max))?;
-        Self::from_parts(&draws, kept, tail, evidence)
+        let clusters = by_cluster(&draws);
+        let e_process = bet(&clusters, f64::from(a_max))?;
+        Ok(Self::from_parts(&draws, &clusters, kept, &moments, tail, &e_process))
     }
 
     /// Tests adaptive `steps` in their order, one batch a document: the e-process is the only verdict, with bets
@@ -105,18 +107,15 @@ impl Summary {
     /// No draws at all, or a coefficient above `a_max`.
     pub fn of_reading(steps: &[Step], a_max: f64) -> Result<Self, TestError> {
         let draws: Vec<&Draw> = steps.iter().flat_map(|step| step.as_slice()).collect();
-        let evidence = bet(&by_cluster(&draws), a_max)?;
-        let ln_p = evidence.0.ln_p().min(0.0);
-        let tail = Tail { ln_p, ln_p_min: None, method: TailMethod::EProcess };
-        Self::from_parts(&draws, 1.0, tail, evidence)
+        let clusters = by_cluster(&draws);
+        let e_process = bet(&clusters, a_max)?;
+        let tail = Tail { ln_p: e_process.ln_p().min(0.0), ln_p_min: None, method: TailMethod::EProcess };
+        Ok(Self::from_parts(&draws, &clusters, 1.0, &Moments::of(&draws)?, tail, &e_process))
     }
 
     /// A test without a draw: p = 1 and e = 1. A suspect that answers nothing is no reason to lose the others' results.
     pub fn without_draws(law: Law) -> Self {
-        let gamma = match law {
-            Law::Bernoulli(gamma) => Some([u64::from(gamma.threshold()), 1 << gamma.bits()]),
-            Law::Exponential => None,
-        };
+        let gamma = gamma_of(law);
         Self {
             draws: 0,
             statistic: 0.0,
@@ -141,25 +140,24 @@ impl Summary {
 
     fn from_parts(
         draws: &[&Draw],
+        clusters: &Clusters<'_>,
         kept: f64,
+        moments: &Moments,
         tail: Tail,
-        (e_process, clusters): (EProcess, Vec<u32>),
-    ) -> Result<Self, TestError> {
-        let law = draws.first().ok_or(TestError::NoDraws)?.law();
-        let moments = Moments::of(draws)?;
-        let gamma = match law {
-            Law::Bernoulli(gamma) => Some([u64::from(gamma.threshold()), 1 << gamma.bits()]),
-            Law::Exponential => None,
-        };
-        let (estimate, interval) = estimate(draws, law.mean());
-        Ok(Self {
+        e_process: &EProcess,
+    ) -> Self {
+        let law = common_law(draws);
+        let gamma = law.and_then(gamma_of);
+        let expected = law.map_or_else(|| weighted_mean(draws), Law::mean);
+        let (estimate, interval) = estimate(clusters, expected);
+        Self {
             draws: draws.len() as u64,
             statistic: moments.sum,
             green: gamma.map(|_| draws.iter().filter(|draw| draw.word() == 1).count() as u64),
             gamma,
             estimate,
             interval,
-            expected: law.mean(),
+            expected,
             z: (moments.sum - moments.mean) / moments.sd,
             n_eff: moments.n_eff,
             largest_share: moments.largest_share,
@@ -170,8 +168,8 @@ impl Summary {
             method: tail.method,
             ln_e: e_process.ln_e(),
             ln_e_max: e_process.max_ln_e(),
-            path: clusters.into_iter().zip(e_process.path().iter().copied()).collect(),
-        })
+            path: clusters.keys().copied().zip(e_process.path().iter().copied()).collect(),
+        }
     }
 }
 
@@ -267,16 +265,13 @@ impl Tail {
     }
 
     fn lattice(draws: &[&Draw]) -> Result<Self, TestError> {
-        let mut counts: BTreeMap<LatticeLaw, u64> = BTreeMap::new();
-        let mut k = 0;
-        for draw in draws {
-            let Law::Bernoulli(gamma) = draw.law() else { continue };
-            let coefficient = draw.coefficient();
-            *counts.entry(LatticeLaw::Bernoulli { coefficient, rate: rate(gamma)? }).or_default() += 1;
-            k += i64::from(coefficient) * i64::from(draw.word());
-        }
-        let terms: Vec<LatticeTerm> =
-            counts.into_iter().map(|(law, count)| LatticeTerm { law, count }).collect();
+        let value = |draw: &&Draw| i64::from(draw.coefficient()) * i64::from(draw.word());
+        let k = draws.iter().map(value).sum();
+        let term = |((law, a), count)| match law {
+            Law::Bernoulli(gamma) => Some(rate(gamma).map(|rate| LatticeTerm::coins(a, rate, count))),
+            Law::Exponential => None,
+        };
+        let terms: Vec<LatticeTerm> = counts(draws).into_iter().filter_map(term).collect::<Result<_, _>>()?;
         let tail = lattice_ln_sf(&terms, k)?;
         let method = match tail.method {
             Method::Binomial => TailMethod::Binomial,
@@ -287,24 +282,35 @@ impl Tail {
     }
 
     fn chernoff(draws: &[&Draw], moments: &Moments) -> Result<Self, TestError> {
-        let term = |draw: &&Draw| Ok(RealTerm { law: real_law(draw)?, count: 1 });
-        let terms: Vec<RealTerm> = draws.iter().map(term).collect::<Result<_, TestError>>()?;
+        let term = |((law, a), count)| Ok(RealTerm { law: real_law(law, a)?, count });
+        let terms: Vec<RealTerm> = counts(draws).into_iter().map(term).collect::<Result<_, TestError>>()?;
         let ln_p = chernoff_ln_sf(&terms, moments.sum)?;
         Ok(Self { ln_p, ln_p_min: None, method: TailMethod::ChernoffBound })
     }
 }
 
+/// How many draws have each law and coefficient: of millions, a few hundred differ.
+fn counts(draws: &[&Draw]) -> BTreeMap<(Law, i32), u64> {
+    let mut counts = BTreeMap::new();
+    for draw in draws {
+        *counts.entry((draw.law(), draw.coefficient())).or_default() += 1;
+    }
+    counts
+}
+
 /// The draws of each exchange, in the order of exchanges.
-fn by_cluster<'d>(draws: &[&'d Draw]) -> BTreeMap<u32, Vec<&'d Draw>> {
-    let mut clusters: BTreeMap<u32, Vec<&Draw>> = BTreeMap::new();
+type Clusters<'d> = BTreeMap<u32, Vec<&'d Draw>>;
+
+fn by_cluster<'d>(draws: &[&'d Draw]) -> Clusters<'d> {
+    let mut clusters = Clusters::new();
     for draw in draws {
         clusters.entry(draw.cluster()).or_default().push(draw);
     }
     clusters
 }
 
-/// The e-process over exchanges, one batch each, and the exchanges.
-fn bet(clusters: &BTreeMap<u32, Vec<&Draw>>, a_max: f64) -> Result<(EProcess, Vec<u32>), TestError> {
+/// The e-process over exchanges, one batch each.
+fn bet(clusters: &Clusters<'_>, a_max: f64) -> Result<EProcess, TestError> {
     let exponential = clusters.values().flatten().any(|draw| draw.law() == Law::Exponential);
     let grid = if exponential { Grid::exponential(a_max)? } else { Grid::bounded(a_max)? };
     let mut e_process = EProcess::new(grid);
@@ -315,33 +321,50 @@ fn bet(clusters: &BTreeMap<u32, Vec<&Draw>>, a_max: f64) -> Result<(EProcess, Ve
             let group = groups.entry((draw.law(), draw.coefficient())).or_default();
             *group = (group.0 + 1, group.1 + f64::from(draw.coefficient()) * draw.value());
         }
-        let laws = groups.iter().map(|((law, a), sums)| Ok((real_law_of(*law, *a)?, *sums)));
+        let laws = groups.iter().map(|((law, a), sums)| Ok((real_law(*law, *a)?, *sums)));
         let laws: Vec<(RealLaw, (u64, f64))> = laws.collect::<Result<_, TestError>>()?;
         let batch: Vec<Observed<'_>> =
             laws.iter().map(|(law, (count, sum))| Observed { law, count: *count, sum: *sum }).collect();
         e_process.batch(&batch)?;
     }
-    Ok((e_process, clusters.keys().copied().collect()))
+    Ok(e_process)
+}
+
+/// The law of all `draws`, unless keys with several laws were pooled.
+fn common_law(draws: &[&Draw]) -> Option<Law> {
+    let law = draws.first()?.law();
+    draws.iter().all(|draw| draw.law() == law).then_some(law)
+}
+
+/// γ as [threshold, 2^bits].
+fn gamma_of(law: Law) -> Option<[u64; 2]> {
+    match law {
+        Law::Bernoulli(gamma) => Some([u64::from(gamma.threshold()), 1 << gamma.bits()]),
+        Law::Exponential => None,
+    }
+}
+
+/// Σ |a| E X / Σ |a|.
+fn weighted_mean(draws: &[&Draw]) -> f64 {
+    let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs();
+    let mean: Sum = draws.iter().map(|draw| weight(draw) * draw.law().mean()).collect();
+    mean.value() / draws.iter().map(weight).collect::<Sum>().value()
 }
 
 /// E X + Σ a(X − E X) / Σ|a| with its interval, clustered by exchange.
-fn estimate(draws: &[&Draw], expected: f64) -> (f64, Option<[f64; 2]>) {
+fn estimate(clusters: &Clusters<'_>, expected: f64) -> (f64, Option<[f64; 2]>) {
     let cluster = |draws: &Vec<&Draw>| {
         let term = |draw: &&Draw| f64::from(draw.coefficient()) * (draw.value() - draw.law().mean());
         let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs();
         Cluster { sum: draws.iter().map(term).sum(), weight: draws.iter().map(weight).sum() }
     };
-    let clusters: Vec<Cluster> = by_cluster(draws).values().map(cluster).collect();
+    let clusters: Vec<Cluster> = clusters.values().map(cluster).collect();
     ratio_estimate(&clusters).map_or((expected, None), |found| {
         (expected + found.value, found.interval.map(|ends| ends.map(|end| expected + end)))
     })
 }
 
-fn real_law(draw: &Draw) -> Result<RealLaw, TestError> {
-    real_law_of(draw.law(), draw.coefficient())
-}
-
-fn real_law_of(law: Law, coefficient: i32) -> Result<RealLaw, TestError> {
+fn real_law(law: Law, coefficient: i32) -> Result<RealLaw, TestError> {
     let coefficient = f64::from(coefficient);
     Ok(match law {
         Law::Bernoulli(gamma) => RealLaw::Bernoulli { coefficient, rate: rate(gamma)? },
