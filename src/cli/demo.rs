@@ -135,6 +135,7 @@ fn seal(plan: crate::case::plan::Plan, out: &Path, stages: &mut Stages) -> Resul
 struct Written {
     analysis: Analysis,
     teacher: String,
+    genesis: PathBuf,
     plan: PathBuf,
     report: PathBuf,
     bundle: PathBuf,
@@ -163,6 +164,7 @@ fn write(
     Ok(Written {
         analysis,
         teacher: probed.teacher,
+        genesis: path("genesis.json"),
         plan: path("plan.json"),
         report: path("report.html"),
         bundle: path("bundle.json"),
@@ -237,6 +239,7 @@ impl Written {
             "teacher": self.teacher,
             "suspects": lines(false),
             "innocents": lines(true),
+            "genesis": self.genesis,
             "plan": self.plan,
             "report": self.report,
             "bundle": self.bundle,
@@ -245,14 +248,14 @@ impl Written {
 
     fn page(&self) -> Result<String, Failure> {
         let table = verdict::table(&self.analysis.findings);
+        let (report, bundle) = (self.report.display(), self.bundle.display());
+        let (genesis, plan) = (self.genesis.display(), self.plan.display());
         Ok(format!(
             "\n{table}\n\nGreen tokens are {} of all by chance. p and e speak of chance alone; what they do not say is in the \
-             report.\n\nreport  {}\nbundle  {}   check it with: taggant case check {}\nplan    {}\n",
+             report.\n\nreport   {report}\nbundle   {bundle}\ngenesis  {genesis}   in earnest: published before service\n\
+             plan     {plan}   in earnest: deposited before the first probe\n\
+             check    taggant case check {bundle} --genesis {genesis} --seal {plan}\n",
             verdict::percent(self.analysis.findings.first().map_or(0.0, |finding| finding.summary.expected)),
-            self.report.display(),
-            self.bundle.display(),
-            self.bundle.display(),
-            self.plan.display(),
         ))
     }
 }

@@ -385,7 +385,12 @@ pub(super) fn hashes(view: &View<'_>) -> Markup {
         section {
             h2 { "Check it yourself" }
             p { "The bundle holds the raw answers, the opened keys and every result. This recomputes all of it, offline:" }
-            pre { "taggant case check " (view.input.bundle_file) }
+            pre { "taggant case check " (view.input.bundle_file) " --genesis genesis.json --seal plan.json" }
+            p {
+                "genesis.json is what the operator published before service, plan.json the sealed plan as it was deposited before the "
+                "first probe. Have them from somebody else than the bundle: whoever makes up a bundle can make up its genesis and its "
+                "seal with it. Without them these two points stay unchecked."
+            }
             p {
                 "It ends with 0 when everything was verified, 1 when a check failed (and names the object), 3 when something could not "
                 "be checked. What it relies on: SHA-256 and RFC 6962 for the commitments, HMAC-SHA256 and ChaCha20 for the draws, the "
