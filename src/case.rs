@@ -247,8 +247,9 @@ fn positive_control<'f>(findings: &'f [Finding], finding: &Finding) -> Option<&'
     findings.iter().find(student).filter(|_| finding.role != Role::Student)
 }
 
-/// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least half as many effective
-/// draws: an unlucky key hits everyone, and only an innocent that could have rejected shows that this one does not.
+/// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least a quarter as many draws
+/// (the same effect gives half the z): an unlucky key hits everyone, and only an innocent that could have rejected shows
+/// that this one does not.
 fn has_innocent(plan: &SealedPlan, findings: &[Finding], at: usize) -> bool {
     let (tests, finding) = (plan.tests(), &findings[at]);
     findings.iter().zip(tests).any(|(other, test)| {
@@ -445,6 +446,25 @@ mod tests {
             unlisted.contains("its reference") || unlisted.contains("reference among its sources"),
             "{unlisted}"
         );
+    }
+
+    #[test]
+    fn silence_from_far_fewer_draws_than_the_positive_control_had_is_inconclusive() {
+        let control = |tokens: usize| {
+            let mut draft = fixture::draft();
+            for material in draft.material.iter_mut().filter(|material| material.suspect == "control") {
+                if let material::Content::Text(answers) = &mut material.content {
+                    answers.iter_mut().for_each(|answer| answer.response.truncate(tokens));
+                }
+            }
+            let findings = draft.sealed().analysis.findings;
+            findings.into_iter().find(|finding| finding.test == "control, text").unwrap()
+        };
+        let (all, few) = (control(usize::MAX), control(3));
+        assert_eq!(all.verdict, Verdict::NoEvidence);
+        // So few draws could still have rejected; the test would only have had little chance to.
+        assert!(few.summary.ln_p_min.unwrap() < ln(1e-7), "{:?}", few.summary);
+        assert_eq!(few.verdict, Verdict::Inconclusive, "power {:?}", few.power);
     }
 
     #[test]

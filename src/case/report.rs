@@ -545,6 +545,21 @@ mod tests {
     }
 
     #[test]
+    fn a_beacon_that_nobody_verified_silences_no_warning() {
+        let mut draft = fixture::draft_in("2026-q4@drand:1234:9f3c");
+        draft.plan.pool.beacon = Planned::Set { value: "drand round 1240".to_owned() };
+        let page = words(&page(&draft.sealed().bundle(), &[]));
+        for said in [
+            "EXPLORATORY for outsiders.",
+            "the plan names “drand round 1240”, which this version cannot verify",
+            "The key is not bound to a beacon.",
+            "its epoch names no public random number that this version could verify",
+        ] {
+            assert!(page.to_lowercase().contains(&said.to_lowercase()), "{said:?} is missing from: {page}");
+        }
+    }
+
+    #[test]
     fn every_plan_field_is_on_the_page() {
         let (page, bundle) = (fixture_page(), fixture::fixture().bundle());
         for field in serde_json::to_value(&bundle.plan).unwrap().as_object().unwrap().keys() {
