@@ -212,17 +212,17 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn new(finding: &'a Finding) -> Self {
-        let summary = &finding.summary;
+        let summary = finding.summary();
         Self {
             name: verdict::name(finding),
-            role: finding.role,
-            access: finding.access,
+            role: finding.role(),
+            access: finding.access(),
             scored: summary.draws,
             estimate: summary.estimate,
             interval: summary.interval,
-            ln_p: finding.verdict_ln_p,
+            ln_p: finding.verdict_ln_p(),
             ln_e: summary.ln_e,
-            verdict: finding.verdict,
+            verdict: finding.verdict(),
         }
     }
 }
@@ -230,8 +230,11 @@ impl<'a> Line<'a> {
 impl Written {
     fn report_json(&self) -> serde_json::Value {
         let lines = |innocent: bool| -> Vec<Line<'_>> {
-            let of =
-                self.analysis.findings.iter().filter(|finding| (finding.role == Role::Innocent) == innocent);
+            let of = self
+                .analysis
+                .findings()
+                .iter()
+                .filter(|finding| (finding.role() == Role::Innocent) == innocent);
             of.map(Line::new).collect()
         };
         serde_json::json!({
@@ -247,7 +250,7 @@ impl Written {
     }
 
     fn page(&self) -> Result<String, Failure> {
-        let table = verdict::table(&self.analysis.findings);
+        let table = verdict::table(self.analysis.findings());
         let (report, bundle) = (self.report.display(), self.bundle.display());
         let (genesis, plan) = (self.genesis.display(), self.plan.display());
         Ok(format!(
@@ -255,7 +258,9 @@ impl Written {
              report.\n\nreport   {report}\nbundle   {bundle}\ngenesis  {genesis}   in earnest: published before service\n\
              plan     {plan}   in earnest: deposited before the first probe\n\
              check    taggant case check {bundle} --genesis {genesis} --seal {plan}\n",
-            verdict::percent(self.analysis.findings.first().map_or(0.0, |finding| finding.summary.expected)),
+            verdict::percent(
+                self.analysis.findings().first().map_or(0.0, |finding| finding.summary().expected)
+            ),
         ))
     }
 }
