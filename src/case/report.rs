@@ -282,6 +282,7 @@ mod tests {
             "The key is not bound to a beacon.",
             "student, reading 0.027 (more than α)",
             "Earlier plans cannot be excluded.",
+            "Where an answer ends is the tester's word. The plan asks for at most 90 tokens",
             "The key is burned.",
             "No independent time stamp.",
             "The real key ranks 1 of 401",

@@ -17,6 +17,10 @@ pub(super) fn list(view: &View<'_>) -> Markup {
             ul {
                 (about_controls(view))
                 (about_prompts(view))
+                li {
+                    strong { "Where an answer ends is the tester's word." } " The plan asks for at most " (view.plan.pool.answer_tokens)
+                    " tokens; a shorter answer may have ended by itself or have been cut where that suits, and nothing here tells which."
+                }
                 (about_keys(view))
                 li {
                     strong { "Earlier plans cannot be excluded." } " This calls itself plan " (view.plan.number)
