@@ -39,40 +39,88 @@ pub enum Verdict {
     Inconclusive,
 }
 
-/// One planned test's result under its sealed plan. Only [`analyse`] makes one.
+/// One planned test's result under its sealed plan. Only [`analyse`] makes one, and nothing changes it.
+///
+/// One that is read from a bundle says what the bundle claims: [`bundle::check`] makes it again and compares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The planned test's name.
-    pub test: String,
-    /// Whose answers.
-    pub suspect: String,
-    /// Why it is tested.
-    pub role: Role,
-    /// What the test looked at.
-    pub access: Access,
-    /// The numbers.
+    test: String,
+    suspect: String,
+    role: Role,
+    access: Access,
     #[serde(flatten)]
-    pub summary: Summary,
+    summary: Summary,
+    skipped: Skipped,
+    verdict_ln_p: f64,
+    adjusted_ln_p: f64,
+    power: Option<f64>,
+    verdict: Verdict,
+}
+
+impl Finding {
+    /// The planned test's name.
+    pub fn test(&self) -> &str {
+        &self.test
+    }
+
+    /// Whose answers.
+    pub fn suspect(&self) -> &str {
+        &self.suspect
+    }
+
+    /// Why it is tested.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What the test looked at.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The numbers.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
     /// Positions that gave no draw of their own.
-    pub skipped: Skipped,
+    pub fn skipped(&self) -> Skipped {
+        self.skipped
+    }
+
     /// The verdict tail: of S for key-independent evidence, of the e-process for adaptive evidence.
-    pub verdict_ln_p: f64,
+    pub fn verdict_ln_p(&self) -> f64 {
+        self.verdict_ln_p
+    }
+
     /// The same after Holm's correction over the registered suspects; as it is for controls.
-    pub adjusted_ln_p: f64,
+    pub fn adjusted_ln_p(&self) -> f64 {
+        self.adjusted_ln_p
+    }
+
     /// Power that this test had for the plan's effect, from the positive control; none for the control itself.
-    pub power: Option<f64>,
+    pub fn power(&self) -> Option<f64> {
+        self.power
+    }
+
     /// The verdict.
-    pub verdict: Verdict,
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
 }
 
 /// Every planned test's result, in plan order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// The findings.
-    pub findings: Vec<Finding>,
+    findings: Vec<Finding>,
 }
 
 impl Analysis {
+    /// The findings.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
     /// The primary test's verdict, or inconclusive where a negative control rejected.
     pub fn primary(&self) -> Verdict {
         self.findings.first().map_or(Verdict::Inconclusive, |finding| finding.verdict)
@@ -247,8 +295,9 @@ fn positive_control<'f>(findings: &'f [Finding], finding: &Finding) -> Option<&'
     findings.iter().find(student).filter(|_| finding.role != Role::Student)
 }
 
-/// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least half as many effective
-/// draws: an unlucky key hits everyone, and only an innocent that could have rejected shows that this one does not.
+/// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least a quarter as many draws
+/// (the same effect gives half the z): an unlucky key hits everyone, and only an innocent that could have rejected shows
+/// that this one does not.
 fn has_innocent(plan: &SealedPlan, findings: &[Finding], at: usize) -> bool {
     let (tests, finding) = (plan.tests(), &findings[at]);
     findings.iter().zip(tests).any(|(other, test)| {
@@ -445,6 +494,25 @@ mod tests {
             unlisted.contains("its reference") || unlisted.contains("reference among its sources"),
             "{unlisted}"
         );
+    }
+
+    #[test]
+    fn silence_from_far_fewer_draws_than_the_positive_control_had_is_inconclusive() {
+        let control = |tokens: usize| {
+            let mut draft = fixture::draft();
+            for material in draft.material.iter_mut().filter(|material| material.suspect == "control") {
+                if let material::Content::Text(answers) = &mut material.content {
+                    answers.iter_mut().for_each(|answer| answer.response.truncate(tokens));
+                }
+            }
+            let findings = draft.sealed().analysis.findings;
+            findings.into_iter().find(|finding| finding.test == "control, text").unwrap()
+        };
+        let (all, few) = (control(usize::MAX), control(3));
+        assert_eq!(all.verdict, Verdict::NoEvidence);
+        // So few draws could still have rejected; the test would only have had little chance to.
+        assert!(few.summary.ln_p_min.unwrap() < ln(1e-7), "{:?}", few.summary);
+        assert_eq!(few.verdict, Verdict::Inconclusive, "power {:?}", few.power);
     }
 
     #[test]

@@ -270,3 +270,23 @@ impl Arm {
 fn width(part: &str) -> Option<Width> {
     Width::new(green::number(part, 'w')?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_arms_of_one_key_are_refused() {
+        let spec: Spec = "gumbel/1/w2+2".parse().unwrap();
+        let keys = |bytes: [u8; 2]| {
+            let labels = spec.labels(&spec.label()).into_iter().zip(bytes);
+            let epoch = || "2026-q4".parse().unwrap();
+            labels.map(|(label, byte)| SchemeKey::new(epoch(), label, [byte; 32])).collect::<Vec<_>>()
+        };
+        assert_eq!(spec.open_with(keys([1, 2])).unwrap().arms().len(), 2);
+        // Their draws would be the same coins, and pooling them would count each twice.
+        assert!(matches!(spec.open_with(keys([1, 1])), Err(SpecError::Keys { .. })));
+        let swapped = keys([1, 2]).into_iter().rev().collect();
+        assert!(matches!(spec.open_with(swapped), Err(SpecError::Keys { .. })));
+    }
+}

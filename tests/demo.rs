@@ -13,8 +13,15 @@ fn taggant(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_taggant")).args(arguments).output().unwrap()
 }
 
-fn check(bundle: &Path) -> (Option<i32>, String) {
-    let output = taggant(&["case", "check", bundle.to_str().unwrap()]);
+/// Checks a bundle beside the genesis and the sealed plan that lie in its folder, or by itself.
+fn check(bundle: &Path, outside: bool) -> (Option<i32>, String) {
+    let beside = |name: &str| bundle.with_file_name(name).to_str().unwrap().to_owned();
+    let (genesis, plan) = (beside("genesis.json"), beside("plan.json"));
+    let mut arguments = vec!["case", "check", bundle.to_str().unwrap()];
+    if outside {
+        arguments.extend(["--genesis", &genesis, "--seal", &plan]);
+    }
+    let output = taggant(&arguments);
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -42,8 +49,11 @@ fn the_marked_student_is_found_and_nobody_else() {
     }
 
     let bundle = PathBuf::from(result["bundle"].as_str().unwrap());
-    let (code, verified) = check(&bundle);
+    let (code, verified) = check(&bundle, true);
     assert_eq!(code, Some(0), "{verified}");
+    let (code, alone) = check(&bundle, false);
+    assert_eq!(code, Some(3), "{alone}");
+    assert!(alone.contains("unchecked  genesis") && alone.contains("unchecked  seal"), "{alone}");
     let report = fs::read_to_string(result["report"].as_str().unwrap()).unwrap();
     assert!(report.contains("evidence found") && report.contains("<svg") && !report.contains("<script"));
 
@@ -52,7 +62,7 @@ fn the_marked_student_is_found_and_nobody_else() {
     bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
     let broken = out.join("broken.json");
     fs::write(&broken, &bytes).unwrap();
-    let (code, said) = check(&broken);
+    let (code, said) = check(&broken, true);
     assert_eq!(code, Some(1));
     assert!(said.contains("FAILED     material/0") && said.contains("FAILED     analysis"), "{said}");
 }

@@ -3,6 +3,8 @@
 //! The file's bytes are the RFC 8785 form of its content, every object has a SHA-256 of its own, and a last digest
 //! covers all: any changed byte is found, and the object it sits in is named.
 
+mod outside;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,6 +17,7 @@ use super::plan::{Plan, SealedPlan, canonical, statistic_sha256};
 use super::{Analysis, analyse};
 use crate::key::{Commitment, Genesis, Opening, SchemeKey};
 use crate::source::files::{self, Access, FileError};
+pub use outside::Outside;
 
 /// The format of a bundle.
 pub const FORMAT: &str = "taggant-bundle/1";
@@ -128,7 +131,7 @@ pub enum Status {
     Verified,
     /// It does not.
     Failed,
-    /// It cannot be decided from the bundle.
+    /// It cannot be decided from what was given.
     Unchecked,
 }
 
@@ -152,18 +155,22 @@ impl Check {
     fn failed(object: &str, what: impl Into<String>) -> Self {
         Self { object: object.to_owned(), status: Status::Failed, what: what.into() }
     }
+
+    fn unchecked(object: &str, what: &str) -> Self {
+        Self { object: object.to_owned(), status: Status::Unchecked, what: what.to_owned() }
+    }
 }
 
-/// Re-derives everything in the bundle at `path`, offline.
+/// Re-derives everything in the bundle at `path`, offline, and compares it with what is known from `outside`.
 ///
 /// # Errors
 /// The file cannot be read. Whatever is wrong *in* it is a failed [`Check`].
-pub fn check(path: &Path) -> Result<Vec<Check>, FileError> {
-    Ok(check_bytes(&files::read(path)?))
+pub fn check(path: &Path, outside: &Outside) -> Result<Vec<Check>, FileError> {
+    Ok(check_bytes(&files::read(path)?, outside))
 }
 
 /// [`check`] of a bundle's bytes.
-pub fn check_bytes(bytes: &[u8]) -> Vec<Check> {
+pub fn check_bytes(bytes: &[u8], outside: &Outside) -> Vec<Check> {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(error) => {
@@ -172,7 +179,10 @@ pub fn check_bytes(bytes: &[u8]) -> Vec<Check> {
     };
     let mut checks = check_digests(&value, bytes);
     match serde_json::from_value::<Bundle>(value.clone()) {
-        Ok(bundle) => check_content(&bundle, &value, &mut checks),
+        Ok(bundle) => {
+            check_content(&bundle, &value, &mut checks);
+            checks.extend(outside.compare(&bundle));
+        }
         Err(error) => checks.push(Check::failed("bundle", format!("not a {FORMAT} bundle: {error}"))),
     }
     checks
@@ -295,8 +305,7 @@ fn check_analysis(
     if bundle.plan.statistic_sha256 != statistic_sha256() {
         let what = "this program's statistics are not the version that the plan names: the numbers are recomputed with \
                     this version";
-        let object = "plan".to_owned();
-        checks.push(Check { object, status: Status::Unchecked, what: what.to_owned() });
+        checks.push(Check::unchecked("plan", what));
     }
     let analysis = match analyse(plan, &bundle.material, keys) {
         Ok(analysis) => analysis,
@@ -369,7 +378,10 @@ mod tests {
     }
 
     fn failures(bytes: &[u8]) -> Vec<Check> {
-        check_bytes(bytes).into_iter().filter(|check| check.status == Status::Failed).collect()
+        check_bytes(bytes, &Outside::default())
+            .into_iter()
+            .filter(|check| check.status == Status::Failed)
+            .collect()
     }
 
     fn fail_at(bytes: &[u8], object: &str) {
@@ -377,15 +389,80 @@ mod tests {
         assert!(failed.iter().any(|check| check.object == object), "{object} did not fail, but: {failed:?}");
     }
 
+    /// The genesis and the sealed plan of a case, as others than the bundle's sender have them.
+    fn outside(fixture: &fixture::Fixture) -> Outside {
+        Outside { genesis: Some(fixture.genesis.clone()), seal: Some(fixture.plan.clone()) }
+    }
+
     #[test]
-    fn an_untouched_bundle_verifies() {
-        let bytes = canonical(&fixture::fixture().bundle()).unwrap();
-        let checks = check_bytes(&bytes);
+    fn an_untouched_bundle_verifies_beside_the_published_genesis_and_the_deposited_plan() {
+        let fixture = fixture::fixture();
+        let outside = outside(&fixture);
+        let bytes = canonical(&fixture.bundle()).unwrap();
+        let checks = check_bytes(&bytes, &outside);
         assert!(checks.iter().all(|check| check.status == Status::Verified), "{checks:#?}");
         for object in ["analysis", "bundle", "digest", "genesis", "material/0", "openings/0", "plan", "seal"]
         {
             assert!(checks.iter().any(|check| check.object == object), "{object} was not looked at");
         }
+    }
+
+    #[test]
+    fn a_bundle_alone_does_not_show_when_it_was_made() {
+        let fixture = fixture::fixture();
+        let outside = outside(&fixture);
+        let bytes = canonical(&fixture.bundle()).unwrap();
+        let unchecked = |outside: &Outside| -> Vec<(String, String)> {
+            let checks = check_bytes(&bytes, outside);
+            assert!(checks.iter().all(|check| check.status != Status::Failed), "{checks:#?}");
+            let open = checks.into_iter().filter(|check| check.status == Status::Unchecked);
+            open.map(|check| (check.object, check.what)).collect()
+        };
+        let alone = unchecked(&Outside::default());
+        assert_eq!(alone.iter().map(|(object, _)| object.as_str()).collect::<Vec<_>>(), ["genesis", "seal"]);
+        assert!(alone[0].1.contains("--genesis") && alone[1].1.contains("--seal"), "{alone:?}");
+        assert_eq!(unchecked(&Outside { seal: None, ..outside.clone() })[..], alone[1..]);
+        assert_eq!(unchecked(&Outside { genesis: None, ..outside })[..], alone[..1]);
+    }
+
+    #[test]
+    fn a_case_made_up_as_a_whole_is_not_the_one_published_and_deposited() {
+        let (mut draft, honest) = (fixture::draft(), fixture::fixture());
+        let forger = Secret::from_bytes([43; 32]);
+        let (epochs, label) =
+            (["2026-q4", "2026-q4-unused"].map(|epoch| epoch.parse().unwrap()), draft.plan.spec.label());
+        let keys = epochs.clone().map(|epoch| (epoch, vec![label.clone()]));
+        draft.genesis = Genesis::new(&forger, draft.genesis.tokenizer_sha256.0, &keys);
+        draft.openings =
+            epochs.map(|epoch| draft.genesis.open(&forger, &epoch, Some(&label)).unwrap()).into();
+        (draft.plan.key_id, draft.plan.genesis_root) = (draft.genesis.key_id.clone(), draft.genesis.root);
+        let bytes = canonical(&draft.sealed().bundle()).unwrap();
+        assert_eq!(failures(&bytes), []);
+        let failed: Vec<Check> = check_bytes(&bytes, &outside(&honest))
+            .into_iter()
+            .filter(|check| check.status == Status::Failed)
+            .collect();
+        assert_eq!(failed.iter().map(|check| check.object.as_str()).collect::<Vec<_>>(), ["genesis", "seal"]);
+        assert!(failed[0].what.ends_with("differs in root, key_id, leaves"), "{}", failed[0].what);
+    }
+
+    #[test]
+    fn a_seal_of_another_time_and_a_genesis_of_another_tokenizer_fail() {
+        let fixture = fixture::fixture();
+        let mut outside = outside(&fixture);
+        let plan = fixture.plan.plan().clone();
+        outside.seal = Some(plan.seal("2026-11-24T10:00:00Z").unwrap());
+        if let Some(genesis) = &mut outside.genesis {
+            genesis.tokenizer_sha256.0[0] ^= 1;
+        }
+        let checks = check_bytes(&canonical(&fixture.bundle()).unwrap(), &outside);
+        let failed: Vec<&str> = checks
+            .iter()
+            .filter(|check| check.status == Status::Failed)
+            .map(|check| check.what.as_str())
+            .collect();
+        assert!(failed[0].ends_with("differs in tokenizer_sha256"), "{failed:?}");
+        assert!(failed[1].ends_with("differs in time"), "{failed:?}");
     }
 
     #[test]

@@ -93,8 +93,13 @@ pub(super) fn decode(tokens: &[TokenId]) -> String {
 }
 
 pub(super) fn draft() -> Draft {
+    draft_in("2026-q4")
+}
+
+/// A case whose answers were served in `epoch`.
+pub(super) fn draft_in(epoch: &str) -> Draft {
     let spec: Spec = "green/1/w1/b2/t1".parse().unwrap();
-    let (served, unused): (Epoch, Epoch) = ("2026-q4".parse().unwrap(), "2026-q4-unused".parse().unwrap());
+    let (served, unused): (Epoch, Epoch) = (epoch.parse().unwrap(), "2026-q4-unused".parse().unwrap());
     let secret = Secret::from_bytes([42; 32]);
     let label = spec.label();
     let epochs = [(served.clone(), vec![label.clone()]), (unused.clone(), vec![label.clone()])];

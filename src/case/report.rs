@@ -6,8 +6,11 @@
 //! policy forbids scripts besides.
 
 mod detail;
+mod first;
 mod method;
 mod number;
+mod record;
+mod weaknesses;
 mod why;
 
 use std::borrow::Cow;
@@ -17,14 +20,13 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::bundle::Bundle;
 use super::decoys::Decoys;
-use super::plan::{Access, Plan, Planned, PlannedTest, Role, SealedPlan, statistic_sha256};
-use super::{Analysis, Finding, Verdict, analyse, standing_out};
+use super::plan::{Access, Plan, PlannedTest, Role, SealedPlan};
+use super::{Analysis, Finding, Verdict, analyse};
 use crate::key::SchemeKey;
 use crate::law::Law;
-use crate::score::Provenance;
 use crate::stat::math::ln;
 use crate::token::TokenId;
-use number::{count, log10_e, probability, rate, stated_log10_p};
+use number::{count, log10_e, rate, stated_log10_p};
 
 /// What a report is made from.
 #[derive(Clone, Copy)]
@@ -68,14 +70,14 @@ pub fn render(input: &Input<'_>) -> String {
                 style { (PreEscaped(include_str!("report/style.css"))) }
             }
             body { main {
-                (first_page(&view))
+                (first::page(&view))
                 (detail::figures(&view))
                 (method::section(&view))
                 (detail::validity(&view))
                 (detail::controls(&view))
                 (why::section(&view))
-                (detail::plan(&view))
-                (detail::hashes(&view))
+                (record::plan(&view))
+                (record::hashes(&view))
                 (explorations(&view))
                 (method::glossary())
             } }
@@ -183,94 +185,6 @@ fn access(access: Access) -> &'static str {
     }
 }
 
-fn first_page(view: &View<'_>) -> Markup {
-    let bundle = view.input.bundle;
-    html! {
-        header {
-            p.kind { "Taggant · evidence report" }
-            h1 { (view.input.title) }
-            p.meta {
-                "Plan " (view.plan.number) " sealed " (bundle.seal.time) " · bundle " code { (view.input.bundle_file) }
-                " made " (bundle.created) " by " (bundle.program)
-            }
-        }
-        section.finding {
-            h2 { "The finding" }
-            @if let Some(primary) = view.findings().first() { (headline(view, primary)) }
-            h3 { "Registered tests, all of them" }
-            (results(view, &view.registered()))
-            p.small {
-                (view.rate_name()) ": " (view.rate_words()) "; chance gives " (rate(view.law().mean(), view.law()))
-                ". log₁₀ p: −6 is one in a million; below −38.5 (2" sup { "−128" } ") no more is stated. log₁₀ e: what a stake of 1 has become by "
-                "betting against chance. Level α = " (probability(ln(view.plan.level()))) " for all registered tests together. "
-                "Positive control: trained by us on marked answers; clean control: trained by us on unmarked ones."
-            }
-            div.columns {
-                (claimed(view))
-                (not_claimed())
-            }
-            (weaknesses(view))
-        }
-    }
-}
-
-fn headline(view: &View<'_>, primary: &Finding) -> Markup {
-    let epoch = view.planned(primary).map(|test| test.epoch.to_string()).unwrap_or_default();
-    html! {
-        p.question {
-            "Was “" (primary.suspect) "” exposed to answers that were served with the mark of key "
-            code { (view.plan.key_id) } " in epoch " code { (epoch) } "?"
-        }
-        div class=(verdict_class(primary.verdict)) {
-            p.word { "Verdict: " (verdict(primary.verdict)) }
-            p { (in_plain_words(view, primary)) }
-        }
-    }
-}
-
-fn in_plain_words(view: &View<'_>, primary: &Finding) -> Markup {
-    let summary = &primary.summary;
-    let suspect = &primary.suspect;
-    html! {
-        @match primary.verdict {
-            Verdict::EvidenceFound => {
-                "“" (suspect) "” was exposed to marked answers, by a route this test does not identify. "
-                "The secret key decided " (count(summary.draws)) " draws that its " (material_words(primary.access))
-                " bear on; " (view.rate_words()) " is " (rate(summary.estimate, view.law())) ", where chance gives "
-                (rate(summary.expected, view.law()))
-                ". Had the suspect nothing to do with the key, agreement this strong would have a probability of at most "
-                (probability(primary.adjusted_ln_p)) ", counted over all registered tests."
-            }
-            Verdict::NoEvidence => {
-                "The test shows no sign that “" (suspect) "” was exposed to marked answers. It would have found the effect that the "
-                "plan names with a probability of " (number::percent(primary.power.unwrap_or(0.0), 0))
-                ". A weaker exposure, or one that left no trace, is not excluded."
-            }
-            Verdict::Inconclusive => {
-                "The test decides nothing about “" (suspect) "”. "
-                @if primary.adjusted_ln_p <= ln(view.plan.level()) {
-                    "Its numbers would be evidence, but a control that cannot have seen a marked answer stands out under the same "
-                    "key as well: the key, the material or the procedure is not what it should be."
-                } @else {
-                    "Agreement with the key is within what chance gives, and the test was not shown to be strong enough for its "
-                    "silence to mean anything."
-                }
-            }
-        }
-        @if matches!(primary.role, Role::Student) {
-            " This suspect is a positive control: we trained it ourselves on marked answers, and nobody is accused."
-        }
-    }
-}
-
-fn material_words(access: Access) -> &'static str {
-    match access {
-        Access::Distributions => "next-token probabilities",
-        Access::Reading => "predictions while reading",
-        Access::Text => "answers",
-    }
-}
-
 /// One row a finding.
 fn results(view: &View<'_>, findings: &[&Finding]) -> Markup {
     html! {
@@ -304,166 +218,6 @@ fn best_ln_e(finding: &Finding) -> f64 {
     }
 }
 
-fn claimed(view: &View<'_>) -> Markup {
-    let found = view.findings().first().is_some_and(|primary| primary.verdict == Verdict::EvidenceFound);
-    html! {
-        div {
-            h3 { @if found { "What is claimed" } @else { "What would be claimed, and is not" } }
-            p {
-                strong { "Exposure (claim P3)." }
-                " That the suspect was exposed to marked answers, by a route this test does not identify: training on the answers, on "
-                "copies that others made of them, or on another model that learned from them. A suspect with search or other tools "
-                "may also have read them while it answered."
-            }
-        }
-    }
-}
-
-fn not_claimed() -> Markup {
-    html! {
-        div {
-            h3 { "What is not claimed" }
-            ul {
-                li { strong { "Route (claim P4)." } " Not that it learned from answers served to particular accounts." }
-                li { strong { "Republication." } " Not that nobody published or passed on the answers in between." }
-                li { strong { "Intent." } " Nothing about what anybody knew or wanted, or whether a rule was broken." }
-                li {
-                    strong { "Guilt." } " p is not the probability of innocence. Mistakes in operation (mixed files, another model "
-                    "behind the address, a leaked key) are a larger risk than p, which does not measure them."
-                }
-            }
-        }
-    }
-}
-
-/// What a hostile reader would say, said first.
-fn weaknesses(view: &View<'_>) -> Markup {
-    html! {
-        div.weak {
-            h3 { "What weakens this" }
-            ul {
-                (about_controls(view))
-                (about_prompts(view))
-                (about_keys(view))
-                li {
-                    strong { "Earlier plans cannot be excluded." } " This calls itself plan " (view.plan.number)
-                    ", and no witnessed log shows whether others were tried and dropped."
-                }
-                li {
-                    strong { "The key is burned." } " This bundle opens it, so anyone can forge its mark from now on: what was acquired "
-                    "from a suspect after the opening proves nothing under this key."
-                }
-                li {
-                    strong { "No independent time stamp." } " The time of the seal is that of the sealing machine's own clock."
-                }
-                (about_numbers(view))
-            }
-        }
-    }
-}
-
-fn about_controls(view: &View<'_>) -> Markup {
-    let near = standing_out(view.findings(), ln(view.plan.level()));
-    let tested = |access| {
-        let innocent = |finding: &&Finding| finding.role == Role::Innocent && finding.access == access;
-        view.findings().iter().any(|finding| innocent(&finding))
-    };
-    let untested: Vec<&str> = [Access::Text, Access::Distributions, Access::Reading]
-        .into_iter()
-        .filter(|at| view.registered().iter().any(|finding| finding.access == *at) && !tested(*at))
-        .map(access)
-        .collect();
-    html! {
-        @if !near.is_empty() {
-            li.alarm {
-                strong { "A control stands out." } " "
-                (near.iter().map(|finding| finding.test.as_str()).collect::<Vec<_>>().join("; "))
-                ": this cannot have seen a marked answer and still agrees with the key. No finding of the same access counts."
-            }
-        }
-        @if !untested.is_empty() {
-            li {
-                strong { "No innocent under the same key" } " was tested for " (untested.join(", "))
-                ": an unlucky key, which would convict every model alike, is not excluded there."
-            }
-        }
-    }
-}
-
-fn about_prompts(view: &View<'_>) -> Markup {
-    let why = match &view.plan.pool.beacon {
-        Planned::Absent { reason, .. } => format!("the plan says: “{reason}”"),
-        Planned::Set { value } => format!("the plan names “{value}”, which this version cannot verify"),
-    };
-    html! {
-        {
-            li.alarm {
-                strong { "EXPLORATORY for outsiders." } " No verified public beacon drew the prompts after the plan was sealed ("
-                (why) "). Whoever holds the key could have tried prompts in private and kept those that suit: take the numbers "
-                "as they stand only if you trust the party that ran the test."
-            }
-        }
-        @match view.plan.pool.provenance {
-            Provenance::Fresh => {}
-            Provenance::Unknown => li {
-                strong { "Prompts of unknown origin." } " Nobody attests that they do not derive from marked text."
-            }
-            Provenance::Marked => li.alarm {
-                strong { "Prompts derived from marked text." } " Their exchanges were dropped."
-            }
-        }
-    }
-}
-
-/// Whether the keys could have been picked to fit, and what is left of p if they were.
-fn about_keys(view: &View<'_>) -> Markup {
-    let rejecting = view.rejecting();
-    html! {
-        {
-            li.alarm {
-                strong { "The key is not bound to a beacon." } " Its epoch names no public random number that this version could verify, so it could have been "
-                "picked, before service, to fit text that a rival had already published."
-                @if !rejecting.is_empty() {
-                    " If 2" sup { "64" } " keys had been tried in secret, this would be left of p: "
-                    @for (at, finding) in rejecting.iter().enumerate() {
-                        @if at > 0 { "; " }
-                        @let left = number::after_hidden_tries(finding.adjusted_ln_p);
-                        (finding.test) " " (probability(left))
-                        @if left <= ln(view.plan.level()) { " (still at most α)" } @else { " (more than α)" }
-                    }
-                    "."
-                }
-            }
-        }
-    }
-}
-
-fn about_numbers(view: &View<'_>) -> Markup {
-    let registered = view.registered();
-    let few = registered.iter().filter(|finding| (1..30).contains(&finding.summary.path.len()));
-    let few: Vec<&str> = few.map(|finding| finding.test.as_str()).collect();
-    html! {
-        @if view.rejecting().iter().any(|finding| finding.adjusted_ln_p < number::LN_LIMIT) {
-            li {
-                strong { "No p below 2" sup { "−128" } " is stated." } " That is the limit of the assumption that HMAC-SHA256 is a pseudo-random "
-                "function; the arithmetic goes further."
-            }
-        }
-        @if !few.is_empty() {
-            li { strong { "Few answers" } " (" (few.join("; ")) "): with fewer than 30, a 95\u{a0}% interval is too narrow." }
-        }
-        @if view.plan.statistic_sha256 != statistic_sha256() {
-            li { strong { "Another version of the statistics" } " than the plan names wrote this report." }
-        }
-        @if view.keys.len() != view.input.bundle.openings.len() || view.sealed.is_none() {
-            li.alarm {
-                strong { "This bundle does not verify." } " A key or the plan is not the one that was committed to. Run "
-                code { "taggant case check " (view.input.bundle_file) } "."
-            }
-        }
-    }
-}
-
 fn explorations(view: &View<'_>) -> Markup {
     html! {
         section {
@@ -483,6 +237,7 @@ mod tests {
     use super::*;
     use crate::case::decoys::decoys;
     use crate::case::fixture::{self, Fixture};
+    use crate::case::plan::Planned;
 
     fn page(bundle: &Bundle, decoys: &[Decoys]) -> String {
         render(&Input {
@@ -527,6 +282,7 @@ mod tests {
             "The key is not bound to a beacon.",
             "student, reading 0.027 (more than α)",
             "Earlier plans cannot be excluded.",
+            "Where an answer ends is the tester's word. The plan asks for at most 90 tokens",
             "The key is burned.",
             "No independent time stamp.",
             "The real key ranks 1 of 401",
@@ -542,6 +298,21 @@ mod tests {
         draft.plan.tests.retain(|test| test.role != Role::Innocent || test.access == Access::Text);
         let page = words(&page(&draft.sealed().bundle(), &[]));
         assert!(page.contains("No innocent under the same key was tested for distributions, reading"));
+    }
+
+    #[test]
+    fn a_beacon_that_nobody_verified_silences_no_warning() {
+        let mut draft = fixture::draft_in("2026-q4@drand:1234:9f3c");
+        draft.plan.pool.beacon = Planned::Set { value: "drand round 1240".to_owned() };
+        let page = words(&page(&draft.sealed().bundle(), &[]));
+        for said in [
+            "EXPLORATORY for outsiders.",
+            "the plan names “drand round 1240”, which this version cannot verify",
+            "The key is not bound to a beacon.",
+            "its epoch names no public random number that this version could verify",
+        ] {
+            assert!(page.to_lowercase().contains(&said.to_lowercase()), "{said:?} is missing from: {page}");
+        }
     }
 
     #[test]

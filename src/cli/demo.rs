@@ -136,6 +136,7 @@ fn seal(plan: crate::case::plan::Plan, out: &Path, stages: &mut Stages) -> Resul
 struct Written {
     analysis: Analysis,
     teacher: String,
+    genesis: PathBuf,
     plan: PathBuf,
     report: PathBuf,
     bundle: PathBuf,
@@ -164,6 +165,7 @@ fn write(
     Ok(Written {
         analysis,
         teacher: probed.teacher,
+        genesis: path("genesis.json"),
         plan: path("plan.json"),
         report: path("report.html"),
         bundle: path("bundle.json"),
@@ -211,17 +213,17 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn new(finding: &'a Finding) -> Self {
-        let summary = &finding.summary;
+        let summary = finding.summary();
         Self {
             name: verdict::name(finding),
-            role: finding.role,
-            access: finding.access,
+            role: finding.role(),
+            access: finding.access(),
             scored: summary.draws,
             estimate: summary.estimate,
             interval: summary.interval,
-            ln_p: finding.verdict_ln_p,
+            ln_p: finding.verdict_ln_p(),
             ln_e: summary.ln_e,
-            verdict: finding.verdict,
+            verdict: finding.verdict(),
         }
     }
 }
@@ -229,8 +231,11 @@ impl<'a> Line<'a> {
 impl Written {
     fn report_json(&self) -> serde_json::Value {
         let lines = |innocent: bool| -> Vec<Line<'_>> {
-            let of =
-                self.analysis.findings.iter().filter(|finding| (finding.role == Role::Innocent) == innocent);
+            let of = self
+                .analysis
+                .findings()
+                .iter()
+                .filter(|finding| (finding.role() == Role::Innocent) == innocent);
             of.map(Line::new).collect()
         };
         serde_json::json!({
@@ -238,6 +243,7 @@ impl Written {
             "teacher": self.teacher,
             "suspects": lines(false),
             "innocents": lines(true),
+            "genesis": self.genesis,
             "plan": self.plan,
             "report": self.report,
             "bundle": self.bundle,
@@ -245,15 +251,17 @@ impl Written {
     }
 
     fn page(&self) -> Result<String, Failure> {
-        let table = verdict::table(&self.analysis.findings);
+        let table = verdict::table(self.analysis.findings());
+        let (report, bundle) = (self.report.display(), self.bundle.display());
+        let (genesis, plan) = (self.genesis.display(), self.plan.display());
         Ok(format!(
             "\n{table}\n\nGreen tokens are {} of all by chance. p and e speak of chance alone; what they do not say is in the \
-             report.\n\nreport  {}\nbundle  {}   check it with: taggant case check {}\nplan    {}\n",
-            verdict::percent(self.analysis.findings.first().map_or(0.0, |finding| finding.summary.expected)),
-            self.report.display(),
-            self.bundle.display(),
-            self.bundle.display(),
-            self.plan.display(),
+             report.\n\nreport   {report}\nbundle   {bundle}\ngenesis  {genesis}   in earnest: published before service\n\
+             plan     {plan}   in earnest: deposited before the first probe\n\
+             check    taggant case check {bundle} --genesis {genesis} --seal {plan}\n",
+            verdict::percent(
+                self.analysis.findings().first().map_or(0.0, |finding| finding.summary().expected)
+            ),
         ))
     }
 }

@@ -69,12 +69,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Bundle::new(parts)?.write(path)?;
     }
     if arguments.json {
-        let result = serde_json::json!({ "schema": "taggant/test/1", "verdict": primary, "findings": analysis.findings });
+        let result = serde_json::json!({ "schema": "taggant/test/1", "verdict": primary, "findings": analysis.findings() });
         output::json(&result)?;
     } else {
         output::data(&format!(
             "{}\n\nprimary test: {}\n",
-            verdict::table(&analysis.findings),
+            verdict::table(analysis.findings()),
             verdict::words(primary)
         ))?;
     }

@@ -36,7 +36,7 @@ pub(super) fn words(verdict: Verdict) -> &'static str {
 
 /// The suspect's part of a test's name.
 pub(super) fn name(finding: &Finding) -> &str {
-    finding.test.split('/').next().unwrap_or(&finding.test)
+    finding.test().split('/').next().unwrap_or(finding.test())
 }
 
 /// A share as a percentage.
@@ -45,16 +45,16 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 fn row(finding: &Finding) -> [String; 7] {
-    let summary = &finding.summary;
+    let summary = finding.summary();
     let interval = summary.interval.map(|[low, high]| format!(" ({} to {})", percent(low), percent(high)));
     [
         name(finding).to_owned(),
-        access(finding.access).to_owned(),
+        access(finding.access()).to_owned(),
         summary.draws.to_string(),
         format!("{}{}", percent(summary.estimate), interval.unwrap_or_default()),
-        stated(log10_from_ln(finding.verdict_ln_p)),
+        stated(log10_from_ln(finding.verdict_ln_p())),
         format!("{:.1}", log10_from_ln(summary.ln_e)),
-        words(finding.verdict).to_owned(),
+        words(finding.verdict()).to_owned(),
     ]
 }
 

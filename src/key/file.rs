@@ -106,6 +106,23 @@ mod tests {
     }
 
     #[test]
+    fn no_error_repeats_what_it_read() {
+        let digits = "c0ffee".repeat(10) + "c0ff";
+        for json in [
+            format!("{{\"format\":\"{digits}\",\"created\":\"x\",\"secret\":\"{digits}\"}}"),
+            format!("{{\"format\":\"{FORMAT}\",\"created\":\"x\",\"secret\":\"{digits}0\"}}"),
+            format!("{{\"format\":\"{FORMAT}\",\"created\":\"x\",\"{digits}\":1}}"),
+            format!("{{\"format\":\"{FORMAT}\",\"created\":\"x\",\"secret\":[\"{digits}\"]}}"),
+            format!("{{\"format\":{{\"{digits}\":1}},\"created\":\"x\",\"secret\":\"x\"}}"),
+            format!("\"{digits}\""),
+            digits.clone(),
+        ] {
+            let error = KeyFile::from_json(&json).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("c0ffee"), "{error}");
+        }
+    }
+
+    #[test]
     fn nothing_prints_a_secret() {
         let file = KeyFile { created: String::new(), note: None, secret: Secret::from_bytes([0xab; 32]) };
         assert!(!format!("{file:?}").contains("ab, ab") && !format!("{file:?}").contains("abab"));

@@ -104,3 +104,44 @@ fn put(aside: &Path, path: &Path, access: Access) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of a test's own, empty.
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("taggant-files-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_key_that_appeared_meanwhile_is_kept_and_nothing_is_left_aside() {
+        let folder = folder("race");
+        let key = folder.join("k.json");
+        write(&key, b"first", Access::Owner).unwrap();
+        let refused = write(&key, b"second", Access::Owner).unwrap_err();
+        assert_eq!(refused.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&key).unwrap(), b"first");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        write(&key, b"third", Access::Default).unwrap();
+        assert_eq!(read(&key).unwrap(), b"third");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_is_its_owners_alone_and_no_link_is_followed() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = folder("owner");
+        let (key, elsewhere, link) = (folder.join("k.json"), folder.join("elsewhere"), folder.join("link"));
+        write(&key, b"secret", Access::Owner).unwrap();
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        symlink(&elsewhere, &link).unwrap();
+        assert!(write(&link, b"secret", Access::Owner).is_err());
+        assert!(!elsewhere.exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -154,3 +154,30 @@ pub enum KeyError {
     #[error("the key command failed: {0}")]
     Command(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_an_error_nor_debug_output_repeats_a_secret() {
+        let digits = "c0ffee".repeat(10) + "c0ff";
+        let silent =
+            |shown: String| assert!(!shown.contains("c0ffee") && !shown.contains("192, 255"), "{shown}");
+        let key = from_text(&digits, "variable K").unwrap();
+        silent(format!("{key:?}"));
+        let epoch = key.secret.epoch_key(&"2026-q4".parse().unwrap());
+        silent(format!("{:?} {epoch:?}", epoch.scheme_key(&"green/1/w1/b2/t1".parse().unwrap())));
+        for text in [format!("{digits}0"), format!("0x{digits}"), format!("{{\"secret\":\"{digits}\"}}")] {
+            let error = from_text(&text, "variable K").unwrap_err();
+            silent(format!("{error} {error:?}"));
+        }
+        // A secret where its source belongs is neither opened as a file nor repeated.
+        let error = read(&digits.parse().unwrap(), Permissions::Private).unwrap_err();
+        assert!(matches!(error, KeyError::Digits64));
+        silent(format!("{error} {error:?}"));
+        let failing = KeySource::Command(format!("echo {digits} 1>&2; echo {digits}; false"));
+        let error = read(&failing, Permissions::Private).unwrap_err();
+        silent(format!("{error} {error:?}"));
+    }
+}
