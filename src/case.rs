@@ -361,6 +361,26 @@ mod tests {
     }
 
     #[test]
+    fn text_beside_a_reference_is_tested_like_any_other() {
+        let mut draft = fixture::draft();
+        draft.beside_a_flat_reference();
+        for finding in draft.sealed().analysis.findings {
+            let wanted =
+                if finding.role == Role::Student { Verdict::EvidenceFound } else { Verdict::NoEvidence };
+            assert_eq!(finding.verdict, wanted, "{}", finding.test);
+        }
+        let mut draft = fixture::draft();
+        draft.beside_a_flat_reference();
+        let plan = draft.plan.clone().seal("2026-11-23T09:00:00Z").unwrap();
+        let material::Content::Beside(student) = &mut draft.material[0].content else { panic!("student") };
+        student.expectation = crate::score::Expectation::default();
+        let refused = analyse(&plan, &draft.material, &draft.keys());
+        assert!(matches!(refused, Err(CaseError::Score { error: ScoreError::Expectation, .. })));
+        draft.material[0].content = material::Content::Text(Vec::new());
+        assert!(analyse(&plan, &draft.material, &draft.keys()).is_err());
+    }
+
+    #[test]
     fn whatever_control_stands_out_nothing_is_found() {
         for control in ["control", "innocent-1", "innocent-2"] {
             let verdict = primary(|draft| draft.copy_text("student", control));

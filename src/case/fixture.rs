@@ -7,7 +7,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{Bundle, Parts};
-use super::material::{Answer, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table};
+use super::material::{Answer, Beside, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table};
 use super::plan::{
     Access, ContextRule, Correction, FORMAT, Plan, Planned, PlannedTest, Pool, Role, SealedPlan, Source,
     Statistic, contexts, documents_sha256, prompts_sha256, statistic_sha256,
@@ -15,7 +15,7 @@ use super::plan::{
 use super::{Analysis, analyse};
 use crate::key::{Commitment, Epoch, Genesis, Opening, SchemeKey, Secret};
 use crate::scheme::{Scheme, Spec};
-use crate::score::Provenance;
+use crate::score::{Expecting, Over, Provenance, Text};
 use crate::token::TokenId;
 
 const VOCABULARY: u32 = 240;
@@ -54,6 +54,26 @@ impl Draft {
         let plan = plan.seal("2026-11-23T10:00:00Z").unwrap();
         let analysis = analyse(&plan, &material, &keys).unwrap();
         Fixture { plan, genesis, openings, material, analysis }
+    }
+
+    /// Tests every text beside a reference that expects all tokens alike.
+    pub(super) fn beside_a_flat_reference(&mut self) {
+        let vocabulary = VOCABULARY as usize;
+        let width = self.plan.spec.width();
+        for material in &mut self.material {
+            let Content::Text(answers) = &material.content else { continue };
+            let exchanges: Vec<_> = answers.iter().map(|answer| answer.exchange(Provenance::Fresh)).collect();
+            let text = Text::count(width, (0..).zip(&exchanges)).unwrap();
+            let mut expecting = Expecting::new(&text, Over::Vocabulary(vocabulary));
+            for (number, exchange) in exchanges.iter().enumerate() {
+                let rows = vec![1.0 / 240.0; exchange.response.len() * vocabulary];
+                expecting.expect(number, vocabulary, &rows).unwrap();
+            }
+            let (answers, expectation) = (answers.clone(), expecting.finish().unwrap());
+            material.content = Content::Beside(Beside { answers, expectation });
+        }
+        let texts = self.plan.tests.iter_mut().filter(|test| test.access == Access::Text);
+        texts.for_each(|test| test.statistic = Statistic::TextResidual);
     }
 
     /// Gives a suspect the text of another.

@@ -14,7 +14,10 @@ use super::plan::{
 use crate::key::Commitment;
 use crate::law::Step;
 use crate::scheme::Scheme;
-use crate::score::{self, Evidence, Exchange, Prediction, Provenance, Reading, Row, Skipped, Weight};
+use crate::score::{
+    self, Evidence, Exchange, Expectation, Prediction, Provenance, Reading, Row, SHRINK, Skipped, Text,
+    Weight,
+};
 use crate::stat::verdict::{Summary, TestError};
 use crate::token::TokenId;
 
@@ -43,6 +46,8 @@ pub enum Content {
     Distributions(Distributions),
     /// Distributions while reading marked documents.
     Reading(ReadingMaterial),
+    /// Answers to the pool's prompts, and what the plan's reference expects of them.
+    Beside(Beside),
 }
 
 /// One prompt and its answer, as token ids.
@@ -53,6 +58,16 @@ pub struct Answer {
     pub prompt: Vec<TokenId>,
     /// The answer.
     pub response: Vec<TokenId>,
+}
+
+/// Answers beside a reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// The answers, in plan order.
+    pub answers: Vec<Answer>,
+    /// The reference's probabilities, summed over the contexts of each window.
+    pub expectation: Expectation,
 }
 
 /// Distributions at contexts of the suspect's own answers, with the reference's beside them.
@@ -195,7 +210,7 @@ impl Material {
         match self.content {
             Content::Distributions(_) => Access::Distributions,
             Content::Reading(_) => Access::Reading,
-            Content::Text(_) => Access::Text,
+            Content::Beside(_) | Content::Text(_) => Access::Text,
         }
     }
 
@@ -228,12 +243,14 @@ impl Material {
         let provenance = plan.plan().pool.provenance;
         let width = plan.spec().width();
         let evidence = match &self.content {
-            Content::Text(answers) => {
-                check_pool(plan, answers).map_err(fault)?;
+            Content::Beside(Beside { answers, expectation }) if test.statistic == Statistic::TextResidual => {
+                let exchanges = exchanges(plan, answers).map_err(fault)?;
+                Text::count(width, (0..).zip(&exchanges))
+                    .and_then(|text| text.residual(expectation, SHRINK, None))
+            }
+            Content::Beside(Beside { answers, .. }) | Content::Text(answers) => {
                 let statistic = test.statistic.text().ok_or_else(|| fault(MaterialError::Statistic))?;
-                let exchanges: Vec<Exchange> =
-                    answers.iter().map(|answer| answer.exchange(provenance)).collect();
-                score::count(width, &exchanges, statistic)
+                score::count(width, &exchanges(plan, answers).map_err(fault)?, statistic)
             }
             Content::Distributions(rows) => {
                 check_pool(plan, &rows.answers).map_err(fault)?;
@@ -348,6 +365,12 @@ fn summarised(
 
 fn fault(test: &PlannedTest, error: MaterialError) -> CaseError {
     CaseError::Material { test: test.name.clone(), error }
+}
+
+/// The answers as exchanges, checked against the plan's pool.
+fn exchanges(plan: &SealedPlan, answers: &[Answer]) -> Result<Vec<Exchange>, MaterialError> {
+    check_pool(plan, answers)?;
+    Ok(answers.iter().map(|answer| answer.exchange(plan.plan().pool.provenance)).collect())
 }
 
 fn check_pool(plan: &SealedPlan, answers: &[Answer]) -> Result<(), MaterialError> {

@@ -92,6 +92,8 @@ pub enum Statistic {
     Distinct,
     /// Text: √n for n occurrences.
     RootCount,
+    /// Text: (n − Nb)/(1 + 0.03 Nb) by distinct (window, token), Nb the sum of the plan's reference over the contexts.
+    TextResidual,
     /// Distributions: Σ q by distinct window.
     GreenMass,
     /// Distributions: Σ (q − b)/√(q + b) by distinct window, half-normed, b the plan's reference.
@@ -106,7 +108,7 @@ impl Statistic {
         match self {
             Self::Distinct => Some(TextStatistic::Distinct),
             Self::RootCount => Some(TextStatistic::RootCount),
-            Self::GreenMass | Self::ReadingMass | Self::Residual => None,
+            Self::GreenMass | Self::ReadingMass | Self::Residual | Self::TextResidual => None,
         }
     }
 }
@@ -329,7 +331,7 @@ impl Plan {
     fn check_test(&self, test: &PlannedTest) -> Result<(), PlanError> {
         let fits = matches!(
             (test.access, test.statistic),
-            (Access::Text, Statistic::Distinct | Statistic::RootCount)
+            (Access::Text, Statistic::Distinct | Statistic::RootCount | Statistic::TextResidual)
                 | (Access::Distributions, Statistic::GreenMass | Statistic::Residual)
                 | (Access::Reading, Statistic::ReadingMass)
         );
@@ -339,7 +341,7 @@ impl Plan {
                 test.name
             )));
         }
-        if test.statistic == Statistic::Residual {
+        if matches!(test.statistic, Statistic::Residual | Statistic::TextResidual) {
             let listed = |name: &String| test.sources.contains(name);
             if !matches!(&self.reference, Planned::Set { value } if listed(value)) {
                 let what = "a residual needs the plan's reference among its sources";

@@ -7,7 +7,7 @@ use super::{View, access, results};
 use crate::case::bundle::Bundle;
 use crate::case::decoys::Decoys;
 use crate::case::figure::{self, Bar, Line, Tone, Unit};
-use crate::case::material::{Content, Material};
+use crate::case::material::{Beside, Content, Material};
 use crate::case::plan::{Access, Role, Statistic};
 use crate::case::{Finding, standing_out};
 use crate::law::Law;
@@ -93,7 +93,7 @@ fn lengths(material: &Material) -> Vec<u64> {
     let answers = match &material.content {
         Content::Distributions(rows) => &rows.answers,
         Content::Reading(reading) => &reading.documents,
-        Content::Text(answers) => answers,
+        Content::Beside(Beside { answers, .. }) | Content::Text(answers) => answers,
     };
     answers.iter().map(|answer| answer.response.len() as u64).collect()
 }
@@ -149,6 +149,7 @@ pub(super) fn statistic(statistic: Statistic) -> &'static str {
         Statistic::ReadingMass => "reading mass",
         Statistic::Residual => "residual",
         Statistic::RootCount => "root count",
+        Statistic::TextResidual => "text residual",
     }
 }
 

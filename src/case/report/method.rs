@@ -82,6 +82,10 @@ fn coefficient(statistic: Statistic) -> &'static str {
              the window's contexts and scaled so that frequent windows do not dominate."
         }
         Statistic::RootCount => "a = √n for a draw that the suspect's answers show n times.",
+        Statistic::TextResidual => {
+            "a = (n − Nb)/(1 + 0.03 Nb), n how often the suspect's answers show the token after the window, Nb how often the \
+             reference expected it there: its probabilities summed over those contexts, for every token of the vocabulary."
+        }
     }
 }
 

@@ -120,6 +120,12 @@ fn about_numbers(view: &View<'_>) -> Markup {
     let few = registered.iter().filter(|finding| (1..30).contains(&finding.summary.path.len()));
     let few: Vec<&str> = few.map(|finding| finding.test.as_str()).collect();
     html! {
+        @if let Planned::Set { value: reference } = &view.plan.reference {
+            li {
+                strong { "The reference's probabilities are taken as given." } " No model travels with the bundle: who doubts them runs “"
+                (reference) "”, whose SHA-256 the plan names, over the same answers."
+            }
+        }
         @if view.rejecting().iter().any(|finding| finding.adjusted_ln_p < number::LN_LIMIT) {
             li {
                 strong { "No p below 2" sup { "−128" } " is stated." } " That is the limit of the assumption that HMAC-SHA256 is a pseudo-random "

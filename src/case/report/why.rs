@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::View;
 use super::number::{count, percent, real};
 use crate::case::Finding;
-use crate::case::material::{Answer, Content};
+use crate::case::material::{Answer, Beside, Content};
 use crate::case::plan::{Access, Role};
 use crate::law::Law;
 use crate::scheme::Scheme;
@@ -75,10 +75,10 @@ fn shown(view: &View<'_>, finding: &Finding, answers: usize) -> Markup {
         .and_then(|(test, plan)| crate::case::scheme(plan, test, &view.keys).ok());
     let material = view.input.bundle.material.iter().find(|material| material.suspect == finding.suspect);
     let texts = view.input.bundle.material.iter().filter(|material| material.suspect == finding.suspect);
-    let texts =
-        texts.filter_map(
-            |material| if let Content::Text(answers) = &material.content { Some(answers) } else { None },
-        );
+    let texts = texts.filter_map(|material| match &material.content {
+        Content::Beside(Beside { answers, .. }) | Content::Text(answers) => Some(answers),
+        Content::Distributions(_) | Content::Reading(_) => None,
+    });
     let texts: Vec<&Answer> = texts.flatten().take(answers).collect();
     html! {
         h3 { (finding.suspect) " " span.small { "(" (super::role(finding.role)) ")" } }
