@@ -133,13 +133,13 @@ impl Lanes {
     /// The lane of `token`, as [`Seed::lane`] gives it.
     pub fn get(&mut self, bits: LaneBits, token: TokenId) -> u32 {
         let bit = u64::from(bits.get()) * u64::from(token);
-        let (stretch, word) = (bit / 32 / STRETCH as u64, bit / 32 % STRETCH as u64);
+        let (stretch, at) = (bit / 32 / STRETCH as u64, (bit / 32) as usize % STRETCH);
         if self.stretch != Some(stretch) {
             self.stream.set_word_pos(u128::from(stretch) * STRETCH as u128);
             self.words.fill_with(|| self.stream.next_u32());
             self.stretch = Some(stretch);
         }
-        self.words[word as usize] >> (bit % 32) & bits.mask()
+        self.words[at] >> (bit % 32) & bits.mask()
     }
 }
 

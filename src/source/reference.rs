@@ -51,7 +51,7 @@ impl Reference {
         let before: &[TokenId] = if prompt.is_empty() { &[self.end] } else { prompt };
         let tokens = [before, response].concat();
         let mut mean = vec![0.0; response.len() * self.vocabulary()];
-        let share = 1.0 / self.models.len() as f32;
+        let share = self.models.iter().map(|_| 1.0_f32).sum::<f32>().recip();
         for model in &self.models {
             self.add(model.as_ref(), &tokens, before.len(), share, &mut mean)?;
         }
