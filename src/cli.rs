@@ -1,6 +1,8 @@
 //! The command line: arguments in two stages (parsed, then checked), data on stdout, talk on stderr.
 
+mod calibrate;
 mod case;
+mod counting;
 mod demo;
 mod generate;
 mod key;
@@ -30,6 +32,7 @@ start
 
 look (explorations; exit 0, or 2 when the work could not be done)
   score     Score text for a key's mark
+  calibrate How often a test rejects innocent text, under many keys
 
 prove (exit 0 evidence found or verified, 1 no evidence or a failed check, 3 inconclusive or unchecked, 2 not done)
   plan      Seal a plan before the first probe
@@ -54,6 +57,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a test on innocent text under many keys that marked nothing: how often does it reject?
+    Calibrate(calibrate::Arguments),
     /// Check an evidence bundle
     #[command(subcommand)]
     Case(case::Command),
@@ -98,6 +103,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Case(command) => case::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),

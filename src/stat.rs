@@ -51,6 +51,7 @@
 //! the key or of the draws, and [`saddlepoint`] is quick and close, for plans and displays. [`verdict`] uses none
 //! of them.
 
+pub mod calibration;
 pub mod chernoff;
 pub mod confidence;
 mod convolution;

@@ -59,7 +59,8 @@ struct Setting {
 }
 
 impl Setting {
-    fn new(seed: u64, tokenizer_sha256: [u8; 32]) -> Result<Self, Failure> {
+    /// Makes the keys and commits to them in `genesis.json`, before anything is served.
+    fn new(seed: u64, tokenizer_sha256: [u8; 32], out: &Path) -> Result<Self, Failure> {
         let spec: Spec = "green/1/w1/b2/t1".parse()?;
         let (epoch, unused_epoch): (Epoch, Epoch) = ("demo".parse()?, "demo-never-served".parse()?);
         let secret =
@@ -68,6 +69,7 @@ impl Setting {
         let labels = spec.labels(&spec.label());
         let plan = [(epoch.clone(), labels.clone()), (unused_epoch.clone(), labels)];
         let genesis = Genesis::new(&secret, tokenizer_sha256, &plan);
+        files::write(&out.join("genesis.json"), &serde_json::to_vec_pretty(&genesis)?, Readers::Default)?;
         Ok(Self { seed, secret, spec, delta: 2.0, epoch, unused_epoch, genesis })
     }
 
@@ -149,8 +151,6 @@ fn write(
     analysis: Analysis,
 ) -> Result<Written, Failure> {
     let path = |name: &str| arguments.out.join(name);
-    let genesis = serde_json::to_vec_pretty(&probed.setting.genesis)?;
-    files::write(&path("genesis.json"), &genesis, Readers::Default)?;
     let bundle = Bundle::new(Parts {
         plan: probed.plan.clone(),
         genesis: probed.setting.genesis.clone(),

@@ -83,7 +83,7 @@ pub(super) fn run(
     let end = tokenizer
         .id("<|im_end|>")
         .ok_or("the model has no <|im_end|> token: only ChatML models can be the teacher")?;
-    let setting = Setting::new(seed, tokenizer.digest())?;
+    let setting = Setting::new(seed, tokenizer.digest(), out)?;
 
     let requests =
         TOPICS.iter().flat_map(|topic| TEMPLATES.iter().map(move |template| format!("{template} {topic}.")));

@@ -33,7 +33,7 @@ const PASSES: usize = 3;
 pub(super) fn run(seed: u64, tokens: usize, out: &Path, stages: &mut Stages) -> Result<Probed, Failure> {
     let models = embedded()?;
     let end = models.tokenizer.id(END).ok_or("the embedded tokenizer has no end of text")?;
-    let setting = Setting::new(seed, models.tokenizer.digest())?;
+    let setting = Setting::new(seed, models.tokenizer.digest(), out)?;
     let mut prompts = prompts(&models, end, setting.stream("prompts"))?;
     let kept = prompts.split_off(prompts.len() - prompts.len() / KEPT);
     let pool: Vec<Vec<TokenId>> = kept.into_iter().cycle().take(PROBES).collect();
