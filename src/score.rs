@@ -376,7 +376,8 @@ pub enum ScoreError {
     SameOrigin(#[from] SameOrigin),
     /// At width 0 the prompt rule excludes tokens, and a distribution speaks of all of them.
     #[error(
-        "at width 0 distributions are scored for attested fresh prompts only: rows of unknown origin are refused"
+        "at width 0 distributions and references are scored for attested fresh prompts only: rows of unknown origin are \
+         refused"
     )]
     UnknownOriginAtWidth0,
     /// Rule 2 of validity: coefficients made from text marked under a key are no evidence about that key.

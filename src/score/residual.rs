@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Coin, Counter, Evidence, Exchange, Exposure, Position, ScoreError};
+use super::{Coin, Counter, Evidence, Exchange, Exposure, Position, Provenance, ScoreError};
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
 
@@ -59,7 +59,7 @@ impl Text {
     /// Counts exchanges, each with the cluster it belongs to.
     ///
     /// # Errors
-    /// Marked inputs at width 0.
+    /// Marked inputs at width 0, or inputs of unknown origin there: what was expected speaks of the prompt's tokens too.
     pub fn count<'e>(
         width: Width,
         exchanges: impl IntoIterator<Item = (u32, &'e Exchange)>,
@@ -71,6 +71,9 @@ impl Text {
         };
         let (mut shown, mut clusters): (Vec<Vec<Option<u32>>>, Vec<u32>) = (Vec::new(), Vec::new());
         for (cluster, exchange) in exchanges {
+            if width.tokens() == 0 && exchange.provenance == Provenance::Unknown {
+                return Err(ScoreError::UnknownOriginAtWidth0);
+            }
             shown.push(counter.exchange(exchange, cluster)?.iter().map(window).collect());
             clusters.resize(counter.windows.len(), cluster);
         }
@@ -250,7 +253,6 @@ impl Expected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::Provenance;
 
     fn exchange(prompt: &[TokenId], response: &[TokenId]) -> Exchange {
         let (prompt, response) = (prompt.to_vec(), response.to_vec());
@@ -291,6 +293,15 @@ mod tests {
         assert_eq!(coefficients(&evidence), [(0, 1, 127), (1, 0, 14)]);
         let other = Exposure::new(Width::new(2).unwrap(), []);
         assert!(matches!(told(Over::Observed, Some(&other)), Err(ScoreError::Exposure { .. })));
+    }
+
+    #[test]
+    fn at_width_0_inputs_of_unknown_origin_are_refused() {
+        let zero = Width::new(0).unwrap();
+        let unknown = Exchange { provenance: Provenance::Unknown, ..exchange(&[0], &[1]) };
+        assert_eq!(Text::count(zero, [(0, &unknown)]).unwrap_err(), ScoreError::UnknownOriginAtWidth0);
+        assert!(Text::count(zero, [(0, &exchange(&[0], &[1]))]).is_ok());
+        assert!(Text::count(Width::new(1).unwrap(), [(0, &unknown)]).is_ok());
     }
 
     #[test]
