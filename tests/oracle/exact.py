@@ -53,7 +53,7 @@ def lattice(coefficients, gamma, k):
     if k > highest:
         return mp.ninf
     n = sum(c for _, c in groups)
-    if n * (highest - lowest) <= 600_000:
+    if n * (highest - lowest) <= 200_000:
         return convolved(groups, gamma, k - lowest, highest - lowest)
     return tilted(groups, gamma, k)
 
@@ -116,44 +116,35 @@ def tilted(groups, gamma, k):
     while half <= span and outside(half) > -CUT:
         half = math.ceil(half * 1.2)
     size = 2 * half + 1
-    frequencies = loud_frequencies(a, c, p, size)
-    x, odds = mpf(tilt), real(gamma / (1 - gamma))
-    chances = [odds * mp.exp(x * int(v)) for v, _ in groups]
-    chances = [o / (1 + o) for o in chances]
-    total = mpf(0)
-    for m in frequencies:
-        value = transform(groups, chances, m, size, k) * geometric_sum(x, m, size, half)
-        total += value.real if m == 0 else 2 * value.real
-    shift = sum(count * mp.log(real(1 - gamma) * (1 + odds * mp.exp(x * v))) for v, count in groups) - x * k
-    return shift + mp.log(total / size)
+    shift = sum(n * mp.log(real(1 - gamma) + real(gamma) * mp.exp(mpf(tilt) * v)) for v, n in groups) - mpf(tilt) * k
+    return shift + mp.log(mpf(str(tail_mass(groups, p, loud_frequencies(a, c, p, size), size, k, tilt, half))))
 
 
 def loud_frequencies(a, c, p, size):
-    """The m <= size / 2 where the transform is above e^-CUT in absolute value."""
+    """The m <= size / 2 where the tilted law's transform is above e^-CUT in absolute value."""
     m = np.arange(size // 2 + 1)
     loudness = np.zeros(len(m))
     for v, count, chance in zip(a, c, p):
         square = np.sin(np.pi * ((int(v) * m) % size) / size) ** 2
         with np.errstate(divide="ignore"):
             loudness += 0.5 * count * np.log1p(-np.minimum(4 * chance * (1 - chance) * square, 1.0))
-    return [int(i) for i in m[loudness > -CUT]]
+    return m[loudness > -CUT]
 
 
-def transform(groups, chances, m, size, k):
-    """Transform of the tilted law about k at frequency 2 pi m / size."""
-    unit = mp.expjpi(mpf(2 * m) / size)
-    value = mp.expjpi(mpf(-2 * m * k % (2 * size)) / size)
-    power, at = mpc(1), 0
-    for (v, count), chance in zip(groups, chances):
-        power, at = power * unit ** (v - at), v
-        value *= (1 - chance + chance * power) ** count
-    return value
+def tail_mass(groups, p, m, size, k, tilt, half):
+    """sum_{j=0}^{half} e^{-tilt j} P(S = k + j) under the tilted law, from its transform at 2 pi m / size.
 
-
-def geometric_sum(x, m, size, half):
-    """sum_{j=0}^{half} e^{-(x + it) j}."""
-    ratio = mp.exp(-x) * mp.expjpi(mpf(-2 * m) / size)
-    return mpf(half + 1) if ratio == 1 else (1 - ratio ** (half + 1)) / (1 - ratio)
+    In extended precision where the machine has it; phases are reduced as whole numbers first.
+    """
+    turn = 2 * np.longdouble("3.14159265358979323846264338327950288") / size
+    value = np.exp(-1j * turn * (m * (k % size) % size).astype(np.longdouble))
+    for (v, count), chance in zip(groups, p):
+        up = np.longdouble(chance)
+        value = value * np.exp(count * np.log((1 - up) + up * np.exp(1j * turn * (v * m % size).astype(np.longdouble))))
+    step = np.exp(-np.longdouble(tilt) - 1j * turn * m.astype(np.longdouble))
+    flat = step == 1
+    weight = np.where(flat, half + 1, (1 - step ** (half + 1)) / np.where(flat, 1, 1 - step))
+    return np.sum((value * weight).real * np.where(m == 0, 1, 2)) / size
 
 
 def chernoff(coefficients, s):

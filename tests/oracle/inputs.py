@@ -49,10 +49,10 @@ def marked(seed, rows, vocabulary, length, epochs, spec, secret, share):
 
 
 def ties(epochs):
-    """Counts n whose 127 * sqrt(n / max) is a whole number and a half: 1 in 4, 9 in 36, 25 in 100, 49 in 196."""
+    """Counts n whose 127 * sqrt(n / max) is 63 and a half: a quarter of the largest count."""
     found = []
-    for epoch, (n, largest) in zip(epochs, [(1, 4), (9, 36), (25, 100), (49, 196)]):
-        for token, repeats in ((7, largest), (8, n), (9, 1), (10, 2 * n)):
+    for epoch, (n, largest) in zip(epochs, [(1, 4), (9, 36), (25, 100), (3, 12)]):
+        for token, repeats in ((7, largest), (8, n), (9, 1), (10, n + n // 2)):
             for copy in range(repeats):
                 found.append({"id": f"{epoch} {token} {copy}", "prompt_tokens": [1, 2], "response_tokens": [3, token]})
                 found[-1]["epoch"] = epoch

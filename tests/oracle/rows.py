@@ -88,11 +88,13 @@ def summary(coefficients, reals, values, firsts, gamma):
 
 
 def tail(coefficients, total, gamma):
-    """The verdict's tail goes by the type of the draws, never by which is smaller."""
+    """The verdict's tail goes by the type of the draws, never by which is smaller; p = 1 needs none."""
     if gamma is None:
         if set(coefficients) == {1}:
             return exact.gamma(len(coefficients), total), "gamma"
         return exact.chernoff(coefficients, total), "chernoff-bound"
+    if total <= sum(min(a, 0) for a in coefficients):
+        return mpf(0), "certain"
     if len(set(coefficients)) == 1 and coefficients[0] > 0:
         return exact.binomial(len(coefficients), total // coefficients[0], gamma), "binomial"
     return exact.lattice(coefficients, gamma, total), "exact-lattice"
@@ -109,7 +111,10 @@ def smallest(coefficients, gamma, method):
 
 
 def interval(coefficients, values, firsts, mean, rate):
-    """95 %: the linearised variance of a ratio of totals over exchanges (Cochran, Sampling Techniques, 6.3)."""
+    """95 %: the linearised variance of a ratio of totals over exchanges (Cochran, Sampling Techniques, 6.3).
+
+    None where exchanges show no spread: fewer than two, or all alike.
+    """
     tops, bottoms = {}, {}
     for a, x, first in zip(coefficients, values, firsts):
         tops[first] = tops.get(first, 0) + a * (x - exact.real(mean))
@@ -119,6 +124,8 @@ def interval(coefficients, values, firsts, mean, rate):
     if clusters < 2:
         return [None, None]
     spread = mp.fsum((tops[i] - slope * bottoms[i]) ** 2 for i in tops)
+    if not spread:
+        return [None, None]
     half = float(ndtri(0.975)) * mp.sqrt(spread * clusters / (clusters - 1)) / gross
     return [rate - half, rate + half]
 

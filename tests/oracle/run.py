@@ -154,7 +154,7 @@ def main():
                 expected = rows.score(lines, spec, statistic, inputs.secret(number), inputs.DEFAULT_EPOCH)
                 expected["key_id"] = key_id(inputs.secret(number))
                 if spec.scheme == "green":
-                    expected["gamma"] = [spec.gamma.numerator, spec.gamma.denominator]
+                    expected["gamma"] = [spec.threshold, 1 << spec.bits]
                 else:
                     del expected["green"]
                 compare(comparisons, f"{name} {statistic}", found, expected)
