@@ -169,17 +169,16 @@ def e_process(batches, gamma):
     gamma None that of Exp(1), where j = 1..12 because psi needs x a < 1.
     """
     largest = max(abs(a) for batch in batches for a, _ in batch)
+    gains = [sum(a * value for a, value in batch) for batch in batches]
+    spent = [Counter(a for a, _ in batch) for batch in batches]
     logs = []
     for j in range(0 if gamma is not None else 1, 13):
-        x = mpf(2) ** -j / largest
-        cost = {}
-        for a in {a for batch in batches for a, _ in batch}:
+        x, cost = mpf(2) ** -j / largest, {}
+        for a in set().union(*spent):
             cost[a] = mp.log(1 + real(gamma) * mp.expm1(x * a)) if gamma is not None else -mp.log(1 - x * a)
-        total, path = mpf(0), [mpf(0)]
-        for batch in batches:
-            total += x * mp.fsum(a * value for a, value in batch)
-            total -= mp.fsum(count * cost[a] for a, count in Counter(a for a, _ in batch).items())
-            path.append(total)
+        path = [mpf(0)]
+        for gain, counts in zip(gains, spent):
+            path.append(path[-1] + x * gain - mp.fsum(n * cost[a] for a, n in counts.items()))
         logs.append(path)
     averages = [log_mean_exp(column) for column in zip(*logs)]
     return averages[-1], max(averages)

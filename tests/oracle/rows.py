@@ -53,7 +53,7 @@ def root_counts(counts):
 def summary(coefficients, reals, values, firsts, gamma):
     """Every number about S = sum a X; gamma None for Exp(1).
 
-    `reals`: the coefficients before rounding. `firsts`: the exchange of each draw's first occurrence, its batch.
+    `reals`: the coefficients before rounding; one that rounds to nothing is no draw. `firsts`: the exchange of each draw's first occurrence, its batch.
     """
     squares = sum(a * a for a in coefficients)
     total = sum(a * x for a, x in zip(coefficients, values))
@@ -67,9 +67,9 @@ def summary(coefficients, reals, values, firsts, gamma):
     ln_p, method = tail(coefficients, total, gamma)
     rate = exact.real(mean) + above / gross
     return {
-        "scored": len(values),
+        "scored": sum(a != 0 for a in coefficients),
         "sum": total,
-        "green": sum(values) if gamma is not None else None,
+        "green": sum(x for a, x in zip(coefficients, values) if a) if gamma is not None else None,
         "estimate": rate,
         "interval": interval(coefficients, values, firsts, mean, rate),
         "expected": exact.real(mean),
@@ -115,15 +115,15 @@ def interval(coefficients, values, firsts, mean, rate):
 
     None where exchanges show no spread: fewer than two, or all alike.
     """
-    tops, bottoms = {}, {}
+    tops, nets, grosses = Counter(), Counter(), Counter()
     for a, x, first in zip(coefficients, values, firsts):
-        tops[first] = tops.get(first, 0) + a * (x - exact.real(mean))
-        bottoms[first] = bottoms.get(first, 0) + abs(a)
-    gross, slope = sum(bottoms.values()), rate - exact.real(mean)
-    clusters = len(tops)
+        tops[first] += a * x
+        nets[first] += a
+        grosses[first] += abs(a)
+    gross, clusters, slope = sum(grosses.values()), len(grosses), rate - exact.real(mean)
     if clusters < 2:
         return [None, None]
-    spread = mp.fsum((tops[i] - slope * bottoms[i]) ** 2 for i in tops)
+    spread = mp.fsum((tops[i] - exact.real(mean) * nets[i] - slope * grosses[i]) ** 2 for i in grosses)
     if not spread:
         return [None, None]
     half = float(ndtri(0.975)) * mp.sqrt(spread * clusters / (clusters - 1)) / gross

@@ -18,6 +18,7 @@ from fractions import Fraction
 
 from mpmath import mpf
 
+import bundle
 import exact
 import inputs
 import rows
@@ -45,7 +46,7 @@ class Comparisons:
     """Counts comparisons by number, and keeps the largest difference and every disagreement."""
 
     def __init__(self):
-        self.counts, self.largest, self.wrong = {}, {}, []
+        self.counts, self.largest, self.apart, self.wrong = {}, {}, {}, []
 
     def add(self, source, field, found, expected, outward=False):
         """Whole numbers, names and lists of them must be equal; real numbers must be close."""
@@ -60,15 +61,18 @@ class Comparisons:
             agrees = difference <= RELATIVE
             if outward:
                 agrees = -ROUNDING * max(1, abs(expected)) <= gap <= OUTWARD
-        self.largest[name] = max(self.largest.get(name, 0.0), difference)
-        if not agrees:
+        if agrees:
+            self.largest[name] = max(self.largest.get(name, 0.0), difference)
+        else:
+            self.apart[name] = self.apart.get(name, 0) + 1
             shown = expected if expected is None or isinstance(expected, (str, int, list)) else float(expected)
             self.wrong.append(f"{source}: {field}: the program has {found!r}, the oracle {shown!r}")
 
     def table(self):
-        lines = [f"{'number':<28} {'comparisons':>11} {'largest difference':>19}"]
+        lines = [f"{'number':<28} {'comparisons':>11} {'disagree':>9} {'largest difference of the others':>33}"]
         for name in sorted(self.counts):
-            lines.append(f"{name:<28} {self.counts[name]:>11} {self.largest[name]:>19.2g}")
+            largest = f"{self.largest.get(name, 0.0):.2g}"
+            lines.append(f"{name:<28} {self.counts[name]:>11} {self.apart.get(name, 0):>9} {largest:>33}")
         return "\n".join(lines)
 
 
@@ -143,7 +147,7 @@ def agree_with_itself(comparisons):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--binary", required=True, type=pathlib.Path)
-    arguments.add_argument("--bundle", type=pathlib.Path, help="a demo's bundle, to re-derive the student's tests of")
+    arguments.add_argument("--bundle", type=pathlib.Path, help="a demo's bundle, to re-derive the tests of")
     options = arguments.parse_args()
     comparisons, scored = Comparisons(), 0
     agree_with_itself(comparisons)
@@ -159,6 +163,9 @@ def main():
                     del expected["green"]
                 compare(comparisons, f"{name} {statistic}", found, expected)
                 scored += 1
+    if options.bundle:
+        for name, found, expected in bundle.findings(options.bundle):
+            compare(comparisons, name, flat(found), expected)
     print(comparisons.table())
     for line in comparisons.wrong:
         print(line)
