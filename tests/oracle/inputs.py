@@ -27,8 +27,8 @@ def plain(seed, rows, vocabulary, longest, epochs):
     return found
 
 
-def marked(seed, rows, vocabulary, length, epochs, spec, secret, share):
-    """Answers where a share of the tokens has the largest draw among three candidates."""
+def marked(seed, rows, vocabulary, length, epochs, spec, secret, share, candidates=3, sign=1):
+    """Answers where a share of the tokens has the largest draw (sign -1: the smallest) among some candidates."""
     rng = random.Random(f"marked {seed}")
     found, keys = [], {}
     for number in range(rows):
@@ -38,11 +38,11 @@ def marked(seed, rows, vocabulary, length, epochs, spec, secret, share):
         keys.setdefault(epoch, spec.keys(secret, epoch))
         context = list(prompt)
         for _ in range(rng.randint(1, length)):
-            candidates = [rng.randrange(vocabulary) for _ in range(3)]
+            choice = [rng.randrange(vocabulary) for _ in range(candidates)]
             if rng.random() < share and len(context) >= spec.width:
                 key, window = rng.choice(keys[epoch]), tuple(context[len(context) - spec.width :])
-                candidates.sort(key=lambda token: -spec.draw(key, window, token))
-            context.append(candidates[0])
+                choice.sort(key=lambda token: -sign * spec.draw(key, window, token))
+            context.append(choice[0])
         entry["response_tokens"] = context[len(prompt) :]
         found.append(entry)
     return found

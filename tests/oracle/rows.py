@@ -41,7 +41,7 @@ def count(rows, width, default_epoch, fresh=False):
 
 def root_counts(counts):
     """sqrt(n) * 127 / max sqrt(n), rounded half to even; in whole numbers, so that a tie is a tie."""
-    largest = max(counts)
+    largest = max(counts, default=1)
     found = {}
     for n in set(counts):
         floor = math.isqrt(LARGEST**2 * n // largest)
@@ -53,7 +53,8 @@ def root_counts(counts):
 def summary(coefficients, reals, values, firsts, gamma):
     """Every number about S = sum a X; gamma None for Exp(1).
 
-    `reals`: the coefficients before rounding; one that rounds to nothing is no draw. `firsts`: the exchange of each draw's first occurrence, its batch.
+    `reals`: the coefficients before rounding; one that rounds to nothing is no draw. `firsts`: the exchange of each
+    draw's first occurrence, its batch.
     """
     squares = sum(a * a for a in coefficients)
     total = sum(a * x for a, x in zip(coefficients, values))
@@ -131,7 +132,7 @@ def interval(coefficients, values, firsts, mean, rate):
 
 
 def score(rows, spec, statistic, secret, default_epoch):
-    """What `score --json` has to say about these rows under this secret.
+    """What `score --json` has to say about these rows under this secret; None without a draw.
 
     An epoch is a key of its own: its root counts have their own scale, and the epochs' draws pool into one sum.
     """
@@ -146,6 +147,8 @@ def score(rows, spec, statistic, secret, default_epoch):
         whole |= zip(draws, counts if statistic == "distinct" else root_counts(counts))
     keys = {epoch: spec.keys(secret, epoch) for epoch in epochs}
     pairs = [(draw, key) for draw in seen for key in keys[draw[0]]]
+    if not pairs:
+        return None
     found = summary(
         [whole[draw] for draw, _ in pairs],
         [scaled[draw] for draw, _ in pairs],
