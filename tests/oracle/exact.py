@@ -116,8 +116,15 @@ def tilted(groups, gamma, k):
     while half <= span and outside(half) > -CUT:
         half = math.ceil(half * 1.2)
     size = 2 * half + 1
-    shift = sum(n * mp.log(real(1 - gamma) + real(gamma) * mp.exp(mpf(tilt) * v)) for v, n in groups) - mpf(tilt) * k
-    return shift + mp.log(mpf(str(tail_mass(groups, p, loud_frequencies(a, c, p, size), size, k, tilt, half))))
+    stay, move = real(1 - gamma), [real(gamma) * mp.exp(mpf(tilt) * v) for v, _ in groups]
+    shift = sum(n * mp.log(stay + up) for (_, n), up in zip(groups, move)) - mpf(tilt) * k
+    chances = [extended(up / (stay + up)) for up in move]
+    mass = tail_mass(groups, chances, loud_frequencies(a, c, p, size), size, k, tilt, half)
+    return shift + mp.log(mpf(str(mass)))
+
+
+def extended(number):
+    return np.longdouble(mp.nstr(number, 25))
 
 
 def loud_frequencies(a, c, p, size):
@@ -131,16 +138,16 @@ def loud_frequencies(a, c, p, size):
     return m[loudness > -CUT]
 
 
-def tail_mass(groups, p, m, size, k, tilt, half):
+def tail_mass(groups, chances, m, size, k, tilt, half):
     """sum_{j=0}^{half} e^{-tilt j} P(S = k + j) under the tilted law, from its transform at 2 pi m / size.
 
     In extended precision where the machine has it; phases are reduced as whole numbers first.
     """
     turn = 2 * np.longdouble("3.14159265358979323846264338327950288") / size
     value = np.exp(-1j * turn * (m * (k % size) % size).astype(np.longdouble))
-    for (v, count), chance in zip(groups, p):
-        up = np.longdouble(chance)
-        value = value * np.exp(count * np.log((1 - up) + up * np.exp(1j * turn * (v * m % size).astype(np.longdouble))))
+    for (v, count), chance in zip(groups, chances):
+        unit = np.exp(1j * turn * (v * m % size).astype(np.longdouble))
+        value = value * np.exp(count * np.log((1 - chance) + chance * unit))
     step = np.exp(-np.longdouble(tilt) - 1j * turn * m.astype(np.longdouble))
     flat = step == 1
     weight = np.where(flat, half + 1, (1 - step ** (half + 1)) / np.where(flat, 1, 1 - step))
