@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine with Rust 1.95, a C compiler, make and Python 3.11.
-.PHONY: bench clippy deny doc fmt python test units
+.PHONY: bench clippy deny doc fmt oracle python test units
 
 # One compile profile, so that the demo, the tests and the benchmarks share a build.
 CARGO = cargo
@@ -29,6 +29,16 @@ doc:
 # An independent re-derivation of the known answers, standard library only.
 python:
 	python3 tests/check_vectors.py
+
+# Compares the built program with a second implementation in Python, number by number; the first run installs
+# numpy, scipy and mpmath with pip. BUNDLE=taggant-demo/bundle.json re-derives a demo's findings too.
+oracle: target/oracle/ready
+	target/oracle/bin/python tests/oracle/run.py --binary target/release/taggant $(if $(BUNDLE),--bundle $(BUNDLE))
+
+target/oracle/ready: tests/oracle/requirements.txt
+	python3 -m venv target/oracle
+	target/oracle/bin/pip install --quiet --requirement tests/oracle/requirements.txt
+	touch $@
 
 # Ratios in one run; never part of the tests.
 bench:
