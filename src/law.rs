@@ -142,7 +142,7 @@ impl<I: Ord> Tally<I> {
     pub fn whole(mut self, scale: Scale) -> Whole<I> {
         self.merge();
         let factor = scale_factor(scale, self.entries.iter().map(|entry| entry.coefficient.abs()));
-        let kept = share_of_z_kept(&self.entries, factor);
+        let kept = Kept::of(&self.entries, factor);
         let entry = |Tallied { input, coefficient, cluster }| WholeEntry {
             input,
             coefficient: round_clipped(coefficient * factor),
@@ -174,7 +174,7 @@ impl<I: Ord> Default for Tally<I> {
 #[derive(Clone, Debug)]
 pub struct Whole<I> {
     entries: Vec<WholeEntry<I>>,
-    kept: f64,
+    kept: Kept,
 }
 
 /// One draw's input, its coefficient and the exchange it belongs to.
@@ -196,7 +196,7 @@ impl<I> Whole<I> {
 
     /// The share of z that rounding kept: (Σ a r)/√(Σa² Σr²), r the real coefficients.
     pub fn share_of_z_kept(&self) -> f64 {
-        self.kept
+        self.kept.share()
     }
 
     /// Opens every draw with a coefficient other than zero. `word` is the keyed function, `origin` names its key.
@@ -265,7 +265,7 @@ impl Draw {
 #[must_use]
 pub struct Draws {
     draws: Vec<Draw>,
-    kept: f64,
+    kept: Kept,
     origins: BTreeSet<Origin>,
 }
 
@@ -277,7 +277,7 @@ impl Draws {
 
     /// The share of z that rounding kept.
     pub fn share_of_z_kept(&self) -> f64 {
-        self.kept
+        self.kept.share()
     }
 
     /// Adds draws made under an *unrelated* key (another epoch, arm or width): independent, so they pool.
@@ -288,10 +288,7 @@ impl Draws {
         if !self.origins.is_disjoint(&other.origins) {
             return Err(SameOrigin);
         }
-        let (mine, theirs) = (to_f64(self.draws.len()), to_f64(other.draws.len()));
-        if mine + theirs > 0.0 {
-            self.kept = (self.kept * mine + other.kept * theirs) / (mine + theirs);
-        }
+        self.kept = self.kept.with(other.kept);
         self.draws.extend(other.draws);
         self.origins.extend(other.origins);
         Ok(self)
@@ -350,26 +347,41 @@ fn scale_factor(scale: Scale, magnitudes: impl Iterator<Item = f64>) -> f64 {
     f64::from(COEFFICIENT_MAX) / magnitudes[at]
 }
 
+/// Half to even, and what lies within 10⁻⁹ of a half is one: 127·√(3/12) is 63.5, whatever the last bit of a floating
+/// number says, and another implementation must come to the same coefficient.
 #[expect(clippy::cast_possible_truncation, reason = "clipped to ±127 first")]
 fn round_clipped(real: f64) -> i32 {
     let limit = f64::from(COEFFICIENT_MAX);
+    let half = (real * 2.0).round() / 2.0;
+    let real = if (real - half).abs() < 1e-9 { half } else { real };
     real.round_ties_even().clamp(-limit, limit) as i32
 }
 
-fn share_of_z_kept<I>(entries: &[Tallied<I>], factor: f64) -> f64 {
-    let (mut ar, mut aa, mut rr) = (0.0, 0.0, 0.0);
-    for entry in entries {
-        let whole = f64::from(round_clipped(entry.coefficient * factor));
-        ar += whole * entry.coefficient;
-        aa += whole * whole;
-        rr += entry.coefficient * entry.coefficient;
-    }
-    if aa > 0.0 && rr > 0.0 { ar / (aa * rr).sqrt() } else { 1.0 }
+/// What rounding kept: sums over draws, a the whole coefficients and r the scaled real ones.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    ar: f64,
+    aa: f64,
+    rr: f64,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "numbers of draws stay far below 2^53")]
-fn to_f64(n: usize) -> f64 {
-    n as f64
+impl Kept {
+    fn of<I>(entries: &[Tallied<I>], factor: f64) -> Self {
+        entries.iter().fold(Self::default(), |sums, entry| {
+            let r = entry.coefficient * factor;
+            let a = f64::from(round_clipped(r));
+            sums.with(Self { ar: a * r, aa: a * a, rr: r * r })
+        })
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self { ar: self.ar + other.ar, aa: self.aa + other.aa, rr: self.rr + other.rr }
+    }
+
+    /// (Σ a r)/√(Σa² Σr²).
+    fn share(self) -> f64 {
+        if self.aa > 0.0 && self.rr > 0.0 { self.ar / (self.aa * self.rr).sqrt() } else { 1.0 }
+    }
 }
 
 #[cfg(test)]
@@ -415,6 +427,17 @@ mod tests {
         let a: Vec<_> = whole.entries().iter().map(|e| e.coefficient).collect();
         assert_eq!(a, [127, 2, 0, -127]);
         assert!(whole.share_of_z_kept() > 0.999);
+    }
+
+    #[test]
+    fn exact_ties_are_ties_whatever_the_last_bit_says() {
+        for (n, max) in [(3.0, 12.0), (7.0, 28.0), (10.0, 40.0), (1.0, 4.0)] {
+            let mut tally = Tally::new();
+            tally.add(0, max, 0);
+            tally.add(1, n, 0);
+            let whole = tally.map(f64::sqrt).whole(Scale::Max);
+            assert_eq!(whole.entries()[1].coefficient, 64, "127 √({n}/{max}) = 63.5");
+        }
     }
 
     #[test]
