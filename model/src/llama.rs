@@ -4,19 +4,20 @@
 //! over the weights. Rows may have any lengths: new tokens of all rows are stacked into one matrix, and only attention
 //! looks at rows one by one.
 
+mod arithmetic;
+mod session;
+
 use crate::ModelError;
-use crate::generate::{CausalModel, Session, check_tokens};
+use crate::generate::{CausalModel, Session};
 use crate::gguf::Gguf;
-use crate::math::exp;
+use arithmetic::{add, attend_token, dot, gate, product};
 use candle_core::{Device, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
+use session::{Cache, KeyValues, LlamaSession, check_inputs};
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
-
-/// The most new tokens in one pass, so that intermediate values stay small however long the prompts are.
-const TOKENS_PER_PASS: usize = 2048;
 
 /// No size of a real model comes near this, and products of two still fit.
 const LARGEST_SIZE: usize = 1 << 24;
@@ -290,90 +291,6 @@ impl CausalModel for Llama {
     }
 }
 
-/// Rows being continued by a [`Llama`].
-struct LlamaSession<'a> {
-    model: &'a Llama,
-    caches: Vec<Cache>,
-    logits: Vec<f32>,
-}
-
-impl Session for LlamaSession<'_> {
-    fn feed(&mut self, inputs: &[&[u32]]) -> Result<&mut [f32], ModelError> {
-        check_inputs(&self.caches, inputs, &self.model.config)?;
-        self.caches.resize_with(inputs.len(), || Cache::new(self.model.blocks.len()));
-        let width = self.model.config.width;
-        let mut last = Vec::with_capacity(inputs.len() * width);
-        let mut start = 0;
-        while start < inputs.len() {
-            let end = start + rows_in_pass(&inputs[start..]);
-            let hidden = self.model.forward(&mut self.caches[start..end], &inputs[start..end])?;
-            let mut after = 0;
-            for (cache, input) in self.caches[start..end].iter_mut().zip(&inputs[start..end]) {
-                cache.len += input.len();
-                after += input.len() * width;
-                last.extend_from_slice(&hidden[after - width..after]);
-            }
-            start = end;
-        }
-        self.logits = product(last, &self.model.head)?;
-        Ok(&mut self.logits)
-    }
-
-    fn retain(&mut self, keep: &[bool]) {
-        let mut keep = keep.iter();
-        self.caches.retain(|_| keep.next().copied().unwrap_or(true));
-    }
-}
-
-/// How many of the next rows go through the blocks together.
-fn rows_in_pass(inputs: &[&[u32]]) -> usize {
-    let mut tokens = 0;
-    let rows = inputs.iter().take_while(|input| {
-        tokens += input.len();
-        tokens <= TOKENS_PER_PASS
-    });
-    rows.count().max(1)
-}
-
-fn check_inputs(caches: &[Cache], inputs: &[&[u32]], config: &Config) -> Result<(), ModelError> {
-    let live = caches.len();
-    if inputs.len() < live {
-        return Err(ModelError::Rows { live, reason: "there are fewer inputs" });
-    }
-    if inputs.iter().any(|input| input.is_empty()) {
-        return Err(ModelError::Rows { live, reason: "an input has no tokens" });
-    }
-    let held = caches.iter().map(|cache| cache.len).chain(std::iter::repeat(0));
-    for (row, (input, held)) in inputs.iter().zip(held).enumerate() {
-        let tokens = held + input.len();
-        if tokens > config.context {
-            return Err(ModelError::RowTooLong { row, tokens, context: config.context });
-        }
-        check_tokens(input, config.vocab)?;
-    }
-    Ok(())
-}
-
-/// What a row's tokens left behind for later ones.
-struct Cache {
-    /// Tokens seen.
-    len: usize,
-    blocks: Vec<KeyValues>,
-}
-
-/// Keys and values of one block, token after token.
-#[derive(Clone, Default)]
-struct KeyValues {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-}
-
-impl Cache {
-    fn new(blocks: usize) -> Self {
-        Self { len: 0, blocks: vec![KeyValues::default(); blocks] }
-    }
-}
-
 /// Reads tensors and remembers which are left.
 struct Loader<'a> {
     gguf: &'a mut Gguf,
@@ -425,111 +342,9 @@ fn frequencies(config: &Config, divisors: &[f32]) -> Vec<f64> {
     divisors.iter().enumerate().map(|(pair, &divisor)| frequency(pair) / f64::from(divisor)).collect()
 }
 
-/// Rows of `x` times the transpose of `weight` (output × input).
-///
-/// The matrix library takes other paths, with other rounding, for a single row and for results of up to 256 numbers. A
-/// row's logits should not depend on its company, so rows of zeros fill up to the common path.
-fn product(mut x: Vec<f32>, weight: &Tensor) -> Result<Vec<f32>, ModelError> {
-    let (outputs, inputs) = weight.dims2()?;
-    let rows = x.len() / inputs;
-    let padded = rows.max(256 / outputs + 1).max(2);
-    x.resize(padded * inputs, 0.0);
-    let x = Tensor::from_vec(x, (padded, inputs), &Device::Cpu)?;
-    let mut y: Vec<f32> = x.matmul(&weight.t()?)?.flatten_all()?.to_vec1()?;
-    y.truncate(rows * outputs);
-    Ok(y)
-}
-
-/// SwiGLU: `silu(gate) * up`, where every token holds its gates, then its ups.
-fn gate(gate_up: &[f32], width: usize) -> Vec<f32> {
-    let mut gated = vec![0.0; gate_up.len() / 2];
-    Arch::new().dispatch(|| {
-        for (token, gated) in gate_up.chunks_exact(2 * width).zip(gated.chunks_exact_mut(width)) {
-            let (gates, ups) = token.split_at(width);
-            for ((out, g), up) in gated.iter_mut().zip(gates).zip(ups) {
-                *out = g / (1.0 + exp(-g)) * up;
-            }
-        }
-    });
-    gated
-}
-
-fn add(stream: &mut [f32], change: &[f32]) {
-    stream.iter_mut().zip(change).for_each(|(x, change)| *x += change);
-}
-
-/// Attention of one token over everything its row holds. `scores` has room for one number per head and key.
-#[inline(always)]
-fn attend_token(config: &Config, cache: &KeyValues, queries: &[f32], scores: &mut [f32], output: &mut [f32]) {
-    let (width, kv_width) = (config.head_dim, config.kv_width());
-    let group = config.heads / config.kv_heads;
-    let length = cache.keys.len() / kv_width;
-    let scale = (width as f32).sqrt().recip();
-    output.fill(0.0);
-    // The heads of a group read the same keys and values.
-    let groups = queries.chunks_exact(group * width).zip(output.chunks_exact_mut(group * width));
-    for (kv_head, (queries, output)) in groups.enumerate() {
-        let scores = &mut scores[kv_head * group * length..(kv_head + 1) * group * length];
-        let part = kv_head * width..(kv_head + 1) * width;
-        for (at, key) in cache.keys.chunks_exact(kv_width).enumerate() {
-            for (head, query) in queries.chunks_exact(width).enumerate() {
-                scores[head * length + at] = dot(query, &key[part.clone()]) * scale;
-            }
-        }
-        scores.chunks_exact_mut(length).for_each(normalise);
-        for (at, value) in cache.values.chunks_exact(kv_width).enumerate() {
-            for (head, output) in output.chunks_exact_mut(width).enumerate() {
-                add_scaled(output, &value[part.clone()], scores[head * length + at]);
-            }
-        }
-    }
-}
-
-/// Softmax in place.
-#[inline(always)]
-fn normalise(scores: &mut [f32]) {
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for score in scores.iter_mut() {
-        *score = exp(*score - max);
-    }
-    for score in scores.iter() {
-        sum += score;
-    }
-    let norm = sum.recip();
-    for score in scores.iter_mut() {
-        *score *= norm;
-    }
-}
-
-#[inline(always)]
-fn add_scaled(sums: &mut [f32], values: &[f32], weight: f32) {
-    for (sum, value) in sums.iter_mut().zip(values) {
-        *sum += weight * value;
-    }
-}
-
-/// Inner product, in eight sums that run side by side.
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let (a_rest, b_rest) = (a_chunks.remainder(), b_chunks.remainder());
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for lane in 0..8 {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let mut sum = (sums[0] + sums[4]) + (sums[2] + sums[6]) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-    for (a, b) in a_rest.iter().zip(b_rest) {
-        sum += a * b;
-    }
-    sum
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Config, Llama, dot};
+    use super::{Config, Llama};
     use crate::ModelError;
     use crate::generate::CausalModel;
     use crate::gguf::{Gguf, fixture};
@@ -603,15 +418,6 @@ mod tests {
         session.feed(&[&[1; 32]]).expect("a full row");
         assert!(matches!(session.feed(&[]), Err(ModelError::Rows { live: 1, .. })));
         assert!(matches!(session.feed(&[&[1]]), Err(ModelError::RowTooLong { tokens: 33, .. })));
-    }
-
-    #[test]
-    fn dot_takes_any_length() {
-        let numbers: Vec<f32> = (0..21).map(|i| i as f32).collect();
-        for length in 0..21 {
-            let expected: f32 = numbers[..length].iter().map(|x| x * x).sum();
-            assert_eq!(dot(&numbers[..length], &numbers[..length]), expected);
-        }
     }
 
     #[test]
