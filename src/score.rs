@@ -396,6 +396,9 @@ pub enum ScoreError {
     /// An expectation that was made for another text.
     #[error("the expectation does not list every window of the text: it was made for another one")]
     Expectation,
+    /// An expectation that no distributions add up to.
+    #[error("the expectation adds up to more than the text has contexts: it was not made from distributions")]
+    ExpectationTotal,
     /// The scheme has no key.
     #[error("the scheme was opened without a key")]
     NoArm,

@@ -118,6 +118,10 @@ fn a_reference_sees_the_mark_sooner_than_counting_does() {
     assert!(z(&residual) > z(&distinct) && z(&distinct) > 2.0, "{residual} {distinct}");
     let exposed = score(&["--reference", "embedded", "--exposure", "plain.jsonl"]);
     assert!(z(&exposed) > 2.0, "{exposed}");
+    // Rows that the scored key marked name its epoch: they cannot weigh its draws.
+    let marked = ["--reference", "embedded", "--exposure", "rows.jsonl", "rows.jsonl"];
+    let refused = taggant(&folder, &[&["score"], &mark[..], &marked].concat());
+    assert!(refused.status.code() == Some(2) && said(&refused).contains("scored key"), "{}", said(&refused));
     let arguments =
         ["score", "--key", "k.json", "--epoch", "e", "--spec", "gumbel/1/w4", "--reference", "embedded"];
     let refused = taggant(&folder, &[&arguments[..], &["rows.jsonl"]].concat());

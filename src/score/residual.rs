@@ -84,7 +84,7 @@ impl Text {
     /// is right for strong marks, 0 for weak ones); with `exposure`, windows weigh log(1 + e).
     ///
     /// # Errors
-    /// An exposure or an expectation for other windows.
+    /// An exposure or an expectation for other windows, or one that expects more than there are contexts.
     pub fn residual(
         &self,
         expectation: &Expectation,
@@ -100,6 +100,7 @@ impl Text {
         let mut tally = Tally::new();
         for (seen, window) in by_window.iter().zip(0..) {
             let after = expectation.after(windows.get(window))?;
+            check_total(seen, after)?;
             let weight = exposure.map_or(1.0, |exposure| exposure.log(windows.get(window)));
             let tokens: BTreeSet<TokenId> = seen.keys().chain(after.keys()).copied().collect();
             for token in tokens {
@@ -121,6 +122,18 @@ impl Text {
             positions: *positions,
         })
     }
+}
+
+/// Probabilities of one context add to at most 1, so those after a window add to at most its contexts, but for rounding
+/// (half a unit a token, and a thousandth for sums of `f32`): what claims more was not made from distributions.
+fn check_total(
+    seen: &BTreeMap<TokenId, (u32, u32)>,
+    after: &BTreeMap<TokenId, u32>,
+) -> Result<(), ScoreError> {
+    let contexts: f64 = seen.values().map(|(n, _)| f64::from(*n)).sum();
+    let (units, roundings) =
+        after.values().fold((0.0, 0.0), |(sum, n), unit| (sum + f64::from(*unit), n + 0.5));
+    if units <= 1.001 * UNITS * contexts + roundings { Ok(()) } else { Err(ScoreError::ExpectationTotal) }
 }
 
 /// What a reference expects of a text: Nb by window and token, in units of 2⁻¹⁰; what rounds to 0 is not listed.
@@ -319,5 +332,9 @@ mod tests {
         assert!(matches!(expecting.finish(), Err(ScoreError::Row { row: 1, .. })));
         assert!(new().expect(0, 3, &[f32::NAN, 0.5, 0.5]).is_err());
         assert!(matches!(text.residual(&Expectation::default(), 0.0, None), Err(ScoreError::Expectation)));
+        // Both exchanges show window 0, so at most 2 is expected after it: 2,048 units.
+        let claim = |units| serde_json::from_value(serde_json::json!({ "0": { "1": units } })).unwrap();
+        assert!(text.residual(&claim(2_048), 0.0, None).is_ok());
+        assert_eq!(text.residual(&claim(2_060), 0.0, None).unwrap_err(), ScoreError::ExpectationTotal);
     }
 }

@@ -13,7 +13,7 @@ from fractions import Fraction
 from mpmath import mp, mpf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from check_vectors import expand, lane, seed_of, sha  # noqa: E402
+from check_vectors import expand, lane, seed_of, sha
 
 mp.dps = 60
 EPOCH = "taggant/1/epoch/"
