@@ -23,7 +23,7 @@ use crate::token::{TokenId, Width};
 
 pub use exposure::Exposure;
 pub use reading::{Reading, ReadingError};
-pub use residual::{Expectation, Expecting, Over, SHRINK, Text};
+pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
 pub use rows::{Prediction, Row, Weight, argmax, mass, residual};
 
 /// One prompt and its answer, as token ids.

@@ -4,10 +4,14 @@
 //! keys, each on a share of its own, so one training gives four nearly independent values of z. A share of 0 is the
 //! control; its four keys marked nothing. Each line of the output is one statistic of one key at one size.
 
+mod bench;
+mod fitted;
+
 use crate::corpus::Result;
-use crate::students::{self, Lab, Start, rows, stream};
+use crate::students::{self, Lab, Start};
+use bench::{Bench, References};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -15,19 +19,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use taggant::embed::Embedder;
 use taggant::scheme::{Scheme, Spec};
-use taggant::score::{
-    self, Evidence, Exchange, Expectation, Expecting, Exposure, Over, Prediction, Row, Text, TextStatistic,
-    Weight,
-};
-use taggant::stat::math::normal_z;
-use taggant::stat::verdict::verdict_tail;
+use taggant::score::{Exchange, Exposure};
 use taggant::token::{TokenId, Width};
 use taggant_model::small::SmallModel;
-
-/// Tokens of text at which tests are made.
-const SIZES: [usize; 9] = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 120_000, 240_000];
-/// Contexts at which distributions are read: one an answer.
-const CONTEXTS: [usize; 2] = [1_000, 4_000];
 
 /// One training and everything measured on it.
 #[derive(Clone, Copy, Debug)]
@@ -80,26 +74,26 @@ impl Run {
     }
 }
 
-/// Every run of the record, the cheap ones first.
+/// Every run of the record, the cheap ones first, the seeds of one setting one after the other.
 pub(crate) fn runs(seeds: u64) -> Vec<Run> {
     let grid = [
         (Start::FineTuned, 100, &[0, 100, 20, 5][..], 1),
         (Start::Scratch, 100, &[0, 100, 20, 5], 1),
         (Start::FineTuned, 100, &[100], 2),
-        (Start::FineTuned, 400, &[0, 20, 5], 1),
+        (Start::FineTuned, 400, &[0, 5, 20], 1),
         (Start::FineTuned, 400, &[100], 2),
     ];
-    let of_seed = |seed| {
-        let run = move |(start, thousands, percents, width): &(Start, usize, &'static [usize], u8)| {
-            let (start, thousands, width) = (*start, *thousands, *width);
-            percents
-                .iter()
-                .map(move |&percent| Run { start, thousands, percent, width, seed })
-                .collect::<Vec<_>>()
-        };
-        grid.iter().flat_map(run).collect::<Vec<_>>()
+    let of_percent = |start, thousands, percent, width| {
+        (1..=seeds).map(move |seed| Run { start, thousands, percent, width, seed })
     };
-    (1..=seeds).flat_map(of_seed).collect()
+    let of_line = |(start, thousands, percents, width): &(Start, usize, &'static [usize], u8)| {
+        let (start, thousands, width) = (*start, *thousands, *width);
+        percents
+            .iter()
+            .flat_map(move |&percent| of_percent(start, thousands, percent, width))
+            .collect::<Vec<_>>()
+    };
+    grid.iter().flat_map(of_line).collect()
 }
 
 /// Does every run of `seeds` seeds that `out` does not hold yet, `threads` at a time.
@@ -155,10 +149,8 @@ fn measure(lab: &Lab, run: &Run, models: &Path) -> Result<Vec<Line>> {
     let text = write(lab, suspect, None, tokens, &run.purpose("fresh text"))?;
     // A control is no reference of its own.
     let own_control = student.is_some().then_some(&control);
-    let bench = Bench { run, exposures, references: References { lab, own_control }, lines: Vec::new() };
-    let mut bench = bench.text(&text)?;
-    bench.distributions(suspect, &text)?;
-    Ok(bench.lines)
+    let references = References { lab, own_control };
+    Bench::new(run, exposures, references, models).measure(suspect, &text)
 }
 
 /// What a student learns, and for each key how often windows occur in unmarked answers to the prompts it marked.
@@ -225,237 +217,4 @@ fn control(lab: &Lab, run: &Run, models: &Path) -> Result<SmallModel> {
     // Two workers may train the same control: each writes the same file.
     model.save(&path)?;
     Ok(model)
-}
-
-/// b: the mean of the clean teacher and the declared base, or a control of one's own.
-struct References<'a> {
-    lab: &'a Lab,
-    own_control: Option<&'a SmallModel>,
-}
-
-impl References<'_> {
-    fn rows(&self, exchange: &Exchange) -> Result<Vec<(&'static str, Vec<f32>)>> {
-        let (teacher, base) = (rows(&self.lab.teacher, exchange)?, rows(&self.lab.base, exchange)?);
-        let mean = teacher.iter().zip(&base).map(|(t, b)| (t + b) / 2.0).collect();
-        let mut all = vec![("T", teacher), ("TB", mean)];
-        if let Some(control) = self.own_control {
-            all.push(("C", rows(control, exchange)?));
-        }
-        Ok(all)
-    }
-}
-
-struct Bench<'a> {
-    run: &'a Run,
-    exposures: Vec<Exposure>,
-    references: References<'a>,
-    lines: Vec<Line>,
-}
-
-impl Bench<'_> {
-    /// Every text statistic at every size.
-    fn text(mut self, text: &[Exchange]) -> Result<Self> {
-        let width = Width::new(self.run.width)?;
-        let sizes = SIZES.iter().filter_map(|&size| Some((size, prefix(text, size)?)));
-        let sizes: Vec<(usize, usize)> = sizes.collect();
-        for (size, answers) in &sizes {
-            let texts = &text[..*answers];
-            for (name, statistic) in
-                [("distinct", TextStatistic::Distinct), ("root-count", TextStatistic::RootCount)]
-            {
-                self.open_all("text", name, *size, &score::count(width, texts, statistic)?)?;
-            }
-        }
-        let vocabulary = self.references.lab.teacher.config().vocab;
-        let over = Over::default_for(width, vocabulary);
-        let count = |(_, answers): &(usize, usize)| Text::count(width, (0..).zip(&text[..*answers]));
-        let texts: Vec<Text> = sizes.iter().map(count).collect::<std::result::Result<_, _>>()?;
-        let mut told: BTreeMap<&str, Vec<Expecting<'_>>> = BTreeMap::new();
-        for (number, exchange) in text.iter().enumerate() {
-            for (name, rows) in self.references.rows(exchange)? {
-                let new = || texts.iter().map(|text| Expecting::new(text, over)).collect();
-                for (expecting, (_, answers)) in told.entry(name).or_insert_with(new).iter_mut().zip(&sizes) {
-                    if number < *answers {
-                        expecting.expect(number, vocabulary, &rows)?;
-                    }
-                }
-            }
-        }
-        for (name, expectings) in told {
-            for ((expecting, text), (size, _)) in expectings.iter().zip(&texts).zip(&sizes) {
-                self.residuals(*size, name, text, &expecting.finish()?)?;
-            }
-        }
-        Ok(self)
-    }
-
-    fn residuals(
-        &mut self,
-        size: usize,
-        reference: &str,
-        text: &Text,
-        expectation: &Expectation,
-    ) -> Result<()> {
-        for shrink in [0.0, 0.03] {
-            let name = format!("residual/{shrink} {reference}");
-            self.open_all("text", &name, size, &text.residual(expectation, shrink, None)?)?;
-            for key in 0..self.run.keys() {
-                let evidence = text.residual(expectation, shrink, Some(&self.exposures[key]))?;
-                self.open("text", &format!("{name} log e"), size, key, &evidence)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Every statistic on distributions at one random context of each of the first answers.
-    fn distributions(&mut self, suspect: &SmallModel, text: &[Exchange]) -> Result<()> {
-        let width = Width::new(self.run.width)?;
-        let texts: Vec<&Exchange> = text.iter().filter(|answer| !answer.response.is_empty()).collect();
-        let mut found: Vec<Context<'_>> = Vec::new();
-        for exchange in texts.into_iter().take(*CONTEXTS.iter().max().unwrap_or(&0)) {
-            let at = stream(&format!("{} {}", self.run.purpose("context"), found.len())) as usize
-                % exchange.response.len();
-            let cut = Exchange { response: exchange.response[..=at].to_vec(), ..exchange.clone() };
-            let last = |rows: Vec<f32>| rows[rows.len() - suspect.config().vocab..].to_vec();
-            let references = self.references.rows(&cut)?;
-            let b = references.into_iter().map(|(name, rows)| (name, last(rows))).collect();
-            let q = last(rows(suspect, &cut)?);
-            let (top, answer) = (likeliest(&q, 20), &exchange.response[..at]);
-            found.push(Context { prompt: &exchange.prompt, answer, q, top, b });
-        }
-        for size in CONTEXTS.into_iter().filter(|size| *size <= found.len()) {
-            let contexts = &found[..size];
-            let whole: Vec<Prediction<'_>> = predictions(contexts, |context| Row::Whole(&context.q));
-            self.open_all("rows", "argmax", size, &score::argmax(width, &whole)?)?;
-            self.open_all("rows", "green mass", size, &score::mass(width, &whole)?)?;
-            self.hoeffding(size, contexts)?;
-            let top: Vec<Prediction<'_>> = predictions(contexts, |context| Row::Top(&context.top));
-            let five: Vec<Prediction<'_>> = predictions(contexts, |context| Row::Top(&context.top[..5]));
-            for reference in 0..contexts[0].b.len() {
-                let name = contexts[0].b[reference].0;
-                let b: Vec<&[f32]> = contexts.iter().map(|context| &context.b[reference].1[..]).collect();
-                for (kind, rows) in [("whole", &whole), ("top-20", &top), ("top-5", &five)] {
-                    let name = format!("pears {kind} {name}");
-                    let plain = score::residual(width, rows, &b, Weight::HalfNorm)?;
-                    self.open_all("rows", &format!("{name} half-norm"), size, &plain)?;
-                    for key in 0..self.run.keys() {
-                        let weight = Weight::Exposed(&self.exposures[key]);
-                        let evidence = score::residual(width, rows, &b, weight)?;
-                        self.open("rows", &format!("{name} exposed"), size, key, &evidence)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// ADFP (Xu et al. 2026): the mean green mass over distinct windows, by Hoeffding's bound. z is its equivalent.
-    fn hoeffding(&mut self, size: usize, contexts: &[Context<'_>]) -> Result<()> {
-        let width = usize::from(self.run.width);
-        for key in 0..self.run.keys() {
-            let scheme = self.run.scheme(key)?;
-            let arm = &scheme.arms()[0];
-            let mut windows: BTreeMap<Vec<TokenId>, (f64, f64)> = BTreeMap::new();
-            for context in contexts {
-                let tokens = [context.prompt, context.answer].concat();
-                let window = &tokens[tokens.len() - width..];
-                let mut green = vec![0; context.q.len()];
-                arm.words(&arm.seed(window), &mut green);
-                let mass: f64 = context.q.iter().zip(green).map(|(q, g)| f64::from(*q) * f64::from(g)).sum();
-                let entry = windows.entry(window.to_vec()).or_default();
-                *entry = (entry.0 + mass, entry.1 + 1.0);
-            }
-            let n = windows.len() as f64;
-            let excess = windows.values().map(|(mass, count)| mass / count - 0.25).sum::<f64>() / n;
-            let ln_p = if excess > 0.0 { -2.0 * n * excess * excess } else { 0.0 };
-            let z = normal_z(ln_p.min(-1e-9));
-            self.line("rows", "green mass, Hoeffding", size, key, n as u64, n, (ln_p, z));
-        }
-        Ok(())
-    }
-
-    fn open_all(&mut self, access: &str, name: &str, size: usize, evidence: &Evidence) -> Result<()> {
-        (0..self.run.keys()).try_for_each(|key| self.open(access, name, size, key, evidence))
-    }
-
-    fn open(&mut self, access: &str, name: &str, size: usize, key: usize, evidence: &Evidence) -> Result<()> {
-        let (square, fourth) = evidence.coefficients().entries().iter().fold((0.0, 0.0), |(s, f), entry| {
-            let a = f64::from(entry.coefficient);
-            (s + a * a, f + a * a * a * a)
-        });
-        let draws = evidence.open(&self.run.scheme(key)?)?;
-        let number = draws.as_slice().len() as u64;
-        let tail = verdict_tail(draws)?;
-        self.line(access, name, size, key, number, square * square / fourth, tail);
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of a line")]
-    fn line(
-        &mut self,
-        access: &str,
-        name: &str,
-        size: usize,
-        key: usize,
-        draws: u64,
-        n_eff: f64,
-        tail: (f64, f64),
-    ) {
-        let (ln_p, z) = tail;
-        let (access, statistic) = (access.to_owned(), name.to_owned());
-        let run = self.run.name();
-        self.lines.push(Line {
-            run,
-            seed: self.run.seed,
-            key,
-            access,
-            statistic,
-            size,
-            draws,
-            n_eff,
-            z,
-            ln_p,
-        });
-    }
-}
-
-/// A place in the suspect's own answers, its distribution there and the references'.
-struct Context<'a> {
-    prompt: &'a [TokenId],
-    answer: &'a [TokenId],
-    q: Vec<f32>,
-    top: Vec<(TokenId, f32)>,
-    b: Vec<(&'static str, Vec<f32>)>,
-}
-
-fn predictions<'a>(
-    contexts: &'a [Context<'a>],
-    q: impl Fn(&'a Context<'a>) -> Row<'a>,
-) -> Vec<Prediction<'a>> {
-    let prediction = |(context, cluster): (&'a Context<'a>, u32)| Prediction {
-        prompt: context.prompt,
-        context: context.answer,
-        provenance: score::Provenance::Fresh,
-        q: q(context),
-        cluster,
-    };
-    contexts.iter().zip(0..).map(prediction).collect()
-}
-
-/// The `k` likeliest tokens, likeliest first.
-fn likeliest(q: &[f32], k: usize) -> Vec<(TokenId, f32)> {
-    let mut all: Vec<(TokenId, f32)> = (0..).zip(q.iter().copied()).collect();
-    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    all.truncate(k);
-    all
-}
-
-/// The number of answers that hold `size` tokens; none where the text is shorter.
-fn prefix(text: &[Exchange], size: usize) -> Option<usize> {
-    let mut total = 0;
-    let last = text.iter().position(|answer| {
-        total += answer.response.len();
-        total >= size
-    });
-    last.map(|last| last + 1)
 }

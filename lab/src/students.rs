@@ -87,7 +87,7 @@ impl Lab {
             }
             sampler.pick(row as u64, context.len(), logits)
         };
-        let options = Options { max_tokens, stop: vec![self.end], batch: 64 };
+        let options = Options { max_tokens, stop: vec![self.end], batch: 256 };
         let responses = generate(model, prompts, &options, &mut pick, &mut |_, _| {})?;
         let exchange = |(prompt, response): (&Vec<TokenId>, Vec<TokenId>)| Exchange {
             prompt: prompt.clone(),
@@ -112,15 +112,17 @@ impl Lab {
     }
 }
 
-/// A model's distributions before each token of an answer, one after the other.
-pub(crate) fn rows(model: &SmallModel, exchange: &Exchange) -> Result<Vec<f32>> {
-    let tokens = [&exchange.prompt[..], &exchange.response].concat();
-    let (first, vocabulary) = (exchange.prompt.len(), model.config().vocab);
-    let mut rows = Vec::with_capacity(exchange.response.len() * vocabulary);
-    model.read(&[&tokens[..tokens.len() - 1]], &mut |_, position, logits| {
-        if position + 1 >= first {
+/// For each exchange a model's distributions before each token of the answer, one after the other.
+pub(crate) fn rows(model: &SmallModel, exchanges: &[&Exchange]) -> Result<Vec<Vec<f32>>> {
+    let whole = |exchange: &&Exchange| [&exchange.prompt[..], &exchange.response].concat();
+    let tokens: Vec<Vec<TokenId>> = exchanges.iter().map(whole).collect();
+    let shown: Vec<&[TokenId]> = tokens.iter().map(|tokens| &tokens[..tokens.len() - 1]).collect();
+    let size = |exchange: &&Exchange| Vec::with_capacity(exchange.response.len() * model.config().vocab);
+    let mut rows: Vec<Vec<f32>> = exchanges.iter().map(size).collect();
+    model.read(&shown, &mut |row, position, logits| {
+        if position + 1 >= exchanges[row].prompt.len() {
             softmax(logits, 1.0);
-            rows.extend_from_slice(logits);
+            rows[row].extend_from_slice(logits);
         }
     })?;
     Ok(rows)

@@ -14,11 +14,11 @@
 //! H0 allows any reference that does not depend on the key: the unmarked teacher, a model from before the key, a student
 //! of unmarked answers. A reference trained on text marked under the key breaks it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Coin, Counter, Evidence, Exchange, Exposure, Position, Provenance, ScoreError};
+use super::{Coin, Count, Counter, Evidence, Exchange, Exposure, Position, Provenance, ScoreError, Windows};
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
 
@@ -91,28 +91,28 @@ impl Text {
         shrink: f64,
         exposure: Option<&Exposure>,
     ) -> Result<Evidence, ScoreError> {
-        let Counter { width, windows, counts, skipped, positions } = &self.counter;
+        self.evidence(expectation, |n, nb| (n - nb) / (1.0 + shrink * nb), exposure)
+    }
+
+    /// The evidence with another coefficient: `shape(n, Nb)` in place of the residual's.
+    ///
+    /// # Errors
+    /// As [`residual`](Self::residual).
+    pub fn evidence(
+        &self,
+        expectation: &Expectation,
+        shape: impl Fn(f64, f64) -> f64,
+        exposure: Option<&Exposure>,
+    ) -> Result<Evidence, ScoreError> {
+        let Counter { width, windows, skipped, positions, .. } = &self.counter;
         super::exposure::check(exposure, *width)?;
-        let mut by_window: Vec<BTreeMap<TokenId, (u32, u32)>> = vec![BTreeMap::new(); windows.len()];
-        for (coin, count) in counts {
-            by_window[coin.window as usize].insert(coin.token, (count.seen, count.cluster));
-        }
+        let weights: Option<Vec<f64>> = exposure
+            .map(|exposure| (0..).take(windows.len()).map(|w| exposure.log(windows.get(w))).collect());
+        let weight = |window: u32| weights.as_ref().map_or(1.0, |weights| weights[window as usize]);
         let mut tally = Tally::new();
-        for (seen, window) in by_window.iter().zip(0..) {
-            let after = expectation.after(windows.get(window))?;
-            check_total(seen, after)?;
-            let weight = exposure.map_or(1.0, |exposure| exposure.log(windows.get(window)));
-            let tokens: BTreeSet<TokenId> = seen.keys().chain(after.keys()).copied().collect();
-            for token in tokens {
-                let nb = after.get(&token).map_or(0.0, |units| f64::from(*units) / UNITS);
-                let (n, cluster) = seen.get(&token).copied().unwrap_or((0, self.clusters[window as usize]));
-                tally.add(
-                    Coin { window, token },
-                    weight * (f64::from(n) - nb) / (1.0 + shrink * nb),
-                    cluster,
-                );
-            }
-        }
+        self.pairs(expectation, |pair| {
+            tally.add(pair.coin, weight(pair.coin.window) * shape(f64::from(pair.n), pair.nb), pair.cluster);
+        })?;
         Ok(Evidence {
             width: *width,
             windows: windows.clone(),
@@ -122,15 +122,63 @@ impl Text {
             positions: *positions,
         })
     }
+
+    /// Visits every pair that the text or the expectation names, by window and token.
+    ///
+    /// # Errors
+    /// An expectation for another text, or one that expects more than there are contexts.
+    pub fn pairs(&self, expectation: &Expectation, mut visit: impl FnMut(Pair)) -> Result<(), ScoreError> {
+        for ((window, seen), first) in (0..).zip(self.seen()).zip(&self.clusters) {
+            let after = expectation.after(self.counter.windows.get(window))?;
+            check_total(&seen, after)?;
+            let mut expected =
+                after.iter().map(|(token, units)| (*token, f64::from(*units) / UNITS)).peekable();
+            let unseen = |(token, nb)| Pair { coin: Coin { window, token }, n: 0, nb, cluster: *first };
+            for (token, count) in seen {
+                while let Some(pair) = expected.next_if(|(other, _)| *other < token) {
+                    visit(unseen(pair));
+                }
+                let nb = expected.next_if(|(other, _)| *other == token).map_or(0.0, |(_, nb)| nb);
+                visit(Pair { coin: Coin { window, token }, n: count.seen, nb, cluster: count.cluster });
+            }
+            expected.for_each(|pair| visit(unseen(pair)));
+        }
+        Ok(())
+    }
+
+    /// For each window the tokens that were written after it, ascending.
+    fn seen(&self) -> Vec<Vec<(TokenId, Count)>> {
+        let mut seen = vec![Vec::new(); self.counter.windows.len()];
+        for (coin, count) in &self.counter.counts {
+            seen[coin.window as usize].push((coin.token, *count));
+        }
+        seen.iter_mut().for_each(|tokens| tokens.sort_unstable_by_key(|(token, _)| *token));
+        seen
+    }
+
+    /// The windows that the text shows.
+    pub fn windows(&self) -> &Windows {
+        &self.counter.windows
+    }
+}
+
+/// One draw that a text beside a reference speaks of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pair {
+    /// The window and the token.
+    pub coin: Coin,
+    /// How often the suspect wrote the token after the window.
+    pub n: u32,
+    /// How often the reference would have, over the same contexts.
+    pub nb: f64,
+    /// The exchange the draw belongs to: the first that wrote it, or else the first that shows the window.
+    pub cluster: u32,
 }
 
 /// Probabilities of one context add to at most 1, so those after a window add to at most its contexts, but for rounding
 /// (half a unit a token, and a thousandth for sums of `f32`): what claims more was not made from distributions.
-fn check_total(
-    seen: &BTreeMap<TokenId, (u32, u32)>,
-    after: &BTreeMap<TokenId, u32>,
-) -> Result<(), ScoreError> {
-    let contexts: f64 = seen.values().map(|(n, _)| f64::from(*n)).sum();
+fn check_total(seen: &[(TokenId, Count)], after: &BTreeMap<TokenId, u32>) -> Result<(), ScoreError> {
+    let contexts: f64 = seen.iter().map(|(_, count)| f64::from(count.seen)).sum();
     let (units, roundings) =
         after.values().fold((0.0, 0.0), |(sum, n), unit| (sum + f64::from(*unit), n + 0.5));
     if units <= 1.001 * UNITS * contexts + roundings { Ok(()) } else { Err(ScoreError::ExpectationTotal) }
