@@ -42,7 +42,7 @@ target/oracle/ready: tests/oracle/requirements.txt
 
 # Ratios in one run; never part of the tests.
 bench:
-	$(CARGO) bench --bench core --bench stat
+	$(CARGO) bench --bench core --bench stat --bench decoys
 
 # Needs cargo-deny; the advisory database needs a network.
 deny:

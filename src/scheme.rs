@@ -264,6 +264,19 @@ impl Arm {
             Self::Gumbel(_) => seed.keystream().fill(words),
         }
     }
+
+    /// Σ aX over the draws of tokens `0..coefficients.len()` at the window of `seed`.
+    pub fn sum(&self, seed: &Seed, coefficients: &[i32]) -> f64 {
+        match self {
+            Self::Green(green) => to_f64(green.sum(seed, coefficients)),
+            Self::Gumbel(gumbel) => gumbel.sum(seed, coefficients),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sums of whole-number coefficients stay far below 2^53")]
+fn to_f64(sum: i64) -> f64 {
+    sum as f64
 }
 
 /// `w<width>`.

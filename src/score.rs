@@ -11,6 +11,7 @@ mod exposure;
 mod reading;
 mod residual;
 mod rows;
+mod sums;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -25,6 +26,7 @@ pub use exposure::Exposure;
 pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
 pub use rows::{Prediction, Row, Weight, argmax, mass, residual};
+pub use sums::Sums;
 
 /// One prompt and its answer, as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,13 +179,7 @@ impl Evidence {
     /// # Errors
     /// The scheme has another width, or something marked under its key went into the coefficients.
     pub fn open(&self, scheme: &Scheme) -> Result<Draws, ScoreError> {
-        let width = scheme.spec().width();
-        if width != self.width {
-            return Err(ScoreError::Width { counted: self.width, scheme: width });
-        }
-        if scheme.arms().iter().any(|arm| self.marked_under.contains(&arm.origin())) {
-            return Err(ScoreError::DependentSource);
-        }
+        self.check(scheme)?;
         let draws = scheme.arms().iter().map(|arm| {
             // Coefficients are sorted by window and token: each seed is computed once, each stretch of lanes too.
             let mut at: Option<(u32, Lanes)> = None;
@@ -205,6 +201,17 @@ impl Evidence {
             });
         }
         pooled.ok_or(ScoreError::NoArm)
+    }
+
+    fn check(&self, scheme: &Scheme) -> Result<(), ScoreError> {
+        let width = scheme.spec().width();
+        if width != self.width {
+            return Err(ScoreError::Width { counted: self.width, scheme: width });
+        }
+        if scheme.arms().iter().any(|arm| self.marked_under.contains(&arm.origin())) {
+            return Err(ScoreError::DependentSource);
+        }
+        Ok(())
     }
 }
 

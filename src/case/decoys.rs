@@ -5,6 +5,10 @@
 //! never a verdict: the rank of the real key cannot fall below 1/(B + 1), and decoys say nothing about the luck of the
 //! one real key, which innocents under that key are for.
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::thread;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -12,7 +16,8 @@ use super::CaseError;
 use super::material::Material;
 use super::plan::{PlannedTest, SealedPlan};
 use crate::key::Secret;
-use crate::law::Draws;
+use crate::scheme::Scheme;
+use crate::score::{Evidence, ScoreError};
 use crate::stat::math::{Sum, sqrt, to_f64};
 use crate::stat::verdict::TestError;
 
@@ -72,10 +77,9 @@ impl Decoys {
     }
 }
 
-/// Scores `test` under `count` decoy keys (at least 2); the coefficients are counted once.
+/// Scores `test` under `count` decoy keys (at least 2), on every core; the coefficients are counted once.
 ///
 /// Decoy i is the planned epoch's key of the secret SHA-256(`"taggant decoy key"` ‖ u32le(i)): anyone can repeat it.
-/// Time grows with draws × keys: quick for text, slow for distributions.
 ///
 /// # Errors
 /// Missing or unfit material, no draw, or a reading: text marked under one key has no meaning under another.
@@ -86,29 +90,47 @@ pub fn decoys(
     count: u32,
 ) -> Result<Decoys, CaseError> {
     let evidence = super::material_of(test, material)?.evidence(plan, test)?;
+    let score = |error| CaseError::Score { test: test.name.clone(), error };
+    let scheme = |number: u32| plan.spec().open(&secret(number).epoch_key(&test.epoch));
+    let z = z_under(&evidence, count.max(2), scheme).map_err(score)?;
+    let z = z.ok_or_else(|| CaseError::Test { test: test.name.clone(), error: TestError::NoDraws })?;
+    Ok(Decoys::new(&test.name, z))
+}
+
+/// z of an evidence under each of `count` keys, in their order, on every core; none without a draw.
+///
+/// # Errors
+/// As [`Evidence::open`].
+pub fn z_under(
+    evidence: &Evidence,
+    count: u32,
+    scheme: impl Fn(u32) -> Scheme + Sync,
+) -> Result<Option<Vec<f64>>, ScoreError> {
+    let sums = evidence.sums();
+    let [total, squares] = sums.moments();
     let z = |number: u32| {
-        let scheme = plan.spec().open(&secret(number).epoch_key(&test.epoch));
-        let draws =
-            evidence.open(&scheme).map_err(|error| CaseError::Score { test: test.name.clone(), error })?;
-        z(&draws).ok_or_else(|| CaseError::Test { test: test.name.clone(), error: TestError::NoDraws })
+        let scheme = scheme(number);
+        let (law, arms) = (scheme.spec().law(), to_f64(scheme.arms().len() as u64));
+        let above = sums.of(&scheme)? - arms * total * law.mean();
+        Ok((squares > 0.0).then(|| above / sqrt(arms * squares * law.variance())))
     };
-    Ok(Decoys::new(&test.name, (0..count.max(2)).map(z).collect::<Result<_, _>>()?))
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let numbers: Vec<u32> = (0..count).collect();
+    let share = |numbers: &[u32]| numbers.iter().map(|number| z(*number)).collect::<Vec<_>>();
+    let z: Vec<Result<Option<f64>, ScoreError>> = thread::scope(|scope| {
+        let shares = numbers.chunks(numbers.len().div_ceil(cores).max(1));
+        let workers: Vec<_> = shares.map(|numbers| scope.spawn(move || share(numbers))).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
+    z.into_iter().collect()
 }
 
 fn secret(number: u32) -> Secret {
     let hash = Sha256::new().chain_update(b"taggant decoy key").chain_update(number.to_le_bytes());
     Secret::from_bytes(hash.finalize().into())
-}
-
-/// (S − E S) / sd S; none without a draw.
-fn z(draws: &Draws) -> Option<f64> {
-    let (mut above, mut variance) = (Sum::default(), Sum::default());
-    for draw in draws.as_slice() {
-        let a = f64::from(draw.coefficient());
-        above.add(a * (draw.value() - draw.law().mean()));
-        variance.add(a * a * draw.law().variance());
-    }
-    (variance.value() > 0.0).then(|| above.value() / sqrt(variance.value()))
 }
 
 #[cfg(test)]

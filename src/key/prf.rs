@@ -58,7 +58,7 @@ impl Seed {
 
     /// The lanes of many tokens, best in ascending order.
     pub fn lanes(&self) -> Lanes {
-        Lanes { stream: ChaCha20Rng::from_seed(self.0), words: [0; STRETCH], stretch: None }
+        Lanes { stream: ChaCha20Rng::from_seed(self.0), bytes: [0; 4 * STRETCH], stretch: None }
     }
 
     /// Account `account`'s bit for `token` (`payload/1`): bit (account mod 512) of block `token`, stream id
@@ -125,7 +125,7 @@ const STRETCH: usize = 64;
 /// One window's lanes by token; tokens whose lanes are neighbours share a stretch of keystream.
 pub struct Lanes {
     stream: ChaCha20Rng,
-    words: [u32; STRETCH],
+    bytes: [u8; 4 * STRETCH],
     stretch: Option<u64>,
 }
 
@@ -136,10 +136,11 @@ impl Lanes {
         let (stretch, at) = (bit / 32 / STRETCH as u64, (bit / 32) as usize % STRETCH);
         if self.stretch != Some(stretch) {
             self.stream.set_word_pos(u128::from(stretch) * STRETCH as u128);
-            self.words.fill_with(|| self.stream.next_u32());
+            self.stream.fill_bytes(&mut self.bytes);
             self.stretch = Some(stretch);
         }
-        self.words[at] >> (bit % 32) & bits.mask()
+        let word = u32::from_le_bytes(self.bytes.as_chunks().0[at]);
+        word >> (bit % 32) & bits.mask()
     }
 }
 

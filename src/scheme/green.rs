@@ -115,15 +115,63 @@ impl Green {
         }
     }
 
-    /// A keystream byte holds `LANES` lanes, and a table says what each of its 256 values adds to them.
-    fn bias_by_byte<const LANES: usize>(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
-        let mut table = [[0.0; LANES]; 256];
-        for (byte, adds) in (0_u32..).zip(&mut table) {
-            for (lane, add) in (0_u32..).zip(adds) {
-                let value = byte >> (lane * u32::from(self.bits.get())) & self.bits.mask();
-                *add = if value < self.threshold { delta } else { 0.0 };
+    /// The sum of the coefficients of green tokens, by token id from 0.
+    pub fn sum(&self, seed: &Seed, coefficients: &[i32]) -> i64 {
+        match self.bits.get() {
+            1 => self.sum_by_byte::<8>(seed, coefficients),
+            2 => self.sum_by_byte::<4>(seed, coefficients),
+            4 => self.sum_by_byte::<2>(seed, coefficients),
+            8 => self.sum_by_byte::<1>(seed, coefficients),
+            _ => {
+                let mut stream = seed.keystream();
+                let green = |(token, a): (TokenId, &i32)| {
+                    i64::from(*a) * i64::from(stream.lane(self.bits, token) < self.threshold)
+                };
+                (0..).zip(coefficients).map(green).sum()
             }
         }
+    }
+
+    /// As [`Green::bias`]: a table says which lanes of a byte are green, as masks.
+    fn sum_by_byte<const LANES: usize>(&self, seed: &Seed, coefficients: &[i32]) -> i64 {
+        let table = self.table::<LANES, i32>(-1);
+        let mut stream = seed.keystream();
+        let mut bytes = [0; 1_024];
+        let mut total = 0;
+        for stretch in coefficients.chunks(bytes.len() * LANES) {
+            stream.fill_bytes(&mut bytes);
+            let (whole, rest) = stretch.as_chunks::<LANES>();
+            // Coefficients are at most 127: a stretch's sums fit.
+            let mut sums = [0_i32; LANES];
+            for (lanes, byte) in whole.iter().zip(bytes) {
+                for ((sum, a), mask) in sums.iter_mut().zip(lanes).zip(table[usize::from(byte)]) {
+                    *sum += a & mask;
+                }
+            }
+            let last = table[usize::from(bytes[whole.len().min(bytes.len() - 1)])];
+            let tail = rest.iter().zip(last).map(|(a, mask)| a & mask);
+            total += sums.into_iter().chain(tail).map(i64::from).sum::<i64>();
+        }
+        total
+    }
+
+    /// For each byte of keystream `value` at the lanes that are green, and nothing at the others.
+    fn table<const LANES: usize, T: Copy + Default>(&self, value: T) -> [[T; LANES]; 256] {
+        let mut table = [[T::default(); LANES]; 256];
+        for (byte, lanes) in (0_u32..).zip(&mut table) {
+            for (at, lane) in (0_u32..).zip(lanes) {
+                let word = byte >> (at * u32::from(self.bits.get())) & self.bits.mask();
+                if word < self.threshold {
+                    *lane = value;
+                }
+            }
+        }
+        table
+    }
+
+    /// A keystream byte holds `LANES` lanes, and a table says what each of its 256 values adds to them.
+    fn bias_by_byte<const LANES: usize>(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
+        let table = self.table::<LANES, f32>(delta);
         let mut stream = seed.keystream();
         let mut bytes = [0; 1_024];
         for stretch in logits.chunks_mut(bytes.len() * LANES) {

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use super::SpecError;
 use crate::key::SchemeKey;
 use crate::key::prf::{LaneBits, Seed, WindowPrf};
-use crate::law::Origin;
+use crate::law::{Law, Origin};
 use crate::token::{TokenId, Width};
 
 /// How many unrelated keys share the traffic.
@@ -76,6 +76,12 @@ impl Gumbel {
     /// The token's word.
     pub fn word(&self, seed: &Seed, token: TokenId) -> u32 {
         seed.lane(LaneBits::WORD, token)
+    }
+
+    /// Σ aX over tokens `0..coefficients.len()`.
+    pub fn sum(&self, seed: &Seed, coefficients: &[i32]) -> f64 {
+        let mut stream = seed.keystream();
+        coefficients.iter().map(|a| f64::from(*a) * Law::Exponential.value(stream.next_word())).sum()
     }
 
     /// The token that wins the race over `probabilities` (by token id; need not sum to 1), or `None` where all

@@ -55,7 +55,7 @@ pub fn argmax(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreEr
             if next.1 > best.1 || next.1 == best.1 && next.0 < best.0 { next } else { best }
         };
         if let Some((token, _)) = rows[row].q.iter().reduce(likelier) {
-            sums.insert(token, 1.0);
+            sums.set(token, 1.0);
         }
         Ok(())
     })?;
@@ -70,7 +70,7 @@ pub fn argmax(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreEr
 pub fn mass(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreError> {
     let table = Table::new(width, rows, |row, sums| {
         for (token, q) in rows[row].q.iter() {
-            *sums.entry(token).or_default() += f64::from(q);
+            sums.add(token, f64::from(q));
         }
         Ok(())
     })?;
@@ -103,7 +103,7 @@ pub fn residual(
             let b = *b.get(token as usize).ok_or(fault("a token is outside the reference's vocabulary"))?;
             let (q, b) = (f64::from(q), f64::from(b));
             if q + b > 0.0 {
-                *sums.entry(token).or_default() += (q - b) / (q + b).sqrt();
+                sums.add(token, (q - b) / (q + b).sqrt());
             }
         }
         Ok(())
@@ -136,11 +136,56 @@ impl<'a> Row<'a> {
     }
 }
 
+/// Sums over the contexts of one window, by token.
+enum Sums {
+    /// Of every token of a vocabulary.
+    Dense(Vec<f64>),
+    /// Of the tokens that were named.
+    Sparse(BTreeMap<TokenId, f64>),
+}
+
+impl Sums {
+    fn like(row: Row<'_>) -> Self {
+        match row {
+            Row::Whole(q) => Self::Dense(vec![0.0; q.len()]),
+            Row::Top(_) => Self::Sparse(BTreeMap::new()),
+        }
+    }
+
+    fn slot(&mut self, token: TokenId) -> &mut f64 {
+        match self {
+            Self::Dense(sums) => &mut sums[token as usize],
+            Self::Sparse(sums) => sums.entry(token).or_default(),
+        }
+    }
+
+    fn add(&mut self, token: TokenId, value: f64) {
+        *self.slot(token) += value;
+    }
+
+    fn set(&mut self, token: TokenId, value: f64) {
+        *self.slot(token) = value;
+    }
+
+    /// Those that are not 0, by ascending token.
+    fn iter(&self) -> impl Iterator<Item = (TokenId, f64)> + '_ {
+        let dense = match self {
+            Self::Dense(sums) => Some((0..).zip(sums.iter().copied())),
+            Self::Sparse(_) => None,
+        };
+        let sparse = match self {
+            Self::Dense(_) => None,
+            Self::Sparse(sums) => Some(sums.iter().map(|(token, sum)| (*token, *sum))),
+        };
+        dense.into_iter().flatten().chain(sparse.into_iter().flatten()).filter(|(_, sum)| *sum != 0.0)
+    }
+}
+
 /// Sums by window and token.
 struct Table {
     width: Width,
     windows: Windows,
-    sums: Vec<BTreeMap<TokenId, f64>>,
+    sums: Vec<Sums>,
     clusters: Vec<u32>,
     skipped: Skipped,
     rows: u64,
@@ -150,7 +195,7 @@ impl Table {
     fn new(
         width: Width,
         rows: &[Prediction<'_>],
-        mut add: impl FnMut(usize, &mut BTreeMap<TokenId, f64>) -> Result<(), ScoreError>,
+        mut add: impl FnMut(usize, &mut Sums) -> Result<(), ScoreError>,
     ) -> Result<Self, ScoreError> {
         let windows = Windows::default();
         let mut table = Self {
@@ -174,7 +219,7 @@ impl Table {
             let Some(window) = table.window(row)? else { continue };
             let number = table.windows.number(&window) as usize;
             if number == table.sums.len() {
-                table.sums.push(BTreeMap::new());
+                table.sums.push(Sums::like(row.q));
                 table.clusters.push(row.cluster);
             }
             add(at, &mut table.sums[number])?;
@@ -223,8 +268,8 @@ impl Table {
         let mut tally = Tally::new();
         for ((sums, cluster), window) in self.sums.iter().zip(&self.clusters).zip(0..) {
             let weight = weight.of(self.windows.get(window), sums);
-            for (token, sum) in sums.iter().filter(|(_, sum)| **sum != 0.0) {
-                tally.add(Coin { window, token: *token }, sum * weight, *cluster);
+            for (token, sum) in sums.iter() {
+                tally.add(Coin { window, token }, sum * weight, *cluster);
             }
         }
         let marked_under: BTreeSet<_> = exposure.into_iter().flat_map(Exposure::marked_under).collect();
@@ -240,8 +285,8 @@ impl Table {
 }
 
 impl Weight<'_> {
-    fn of(self, window: &[TokenId], sums: &BTreeMap<TokenId, f64>) -> f64 {
-        let square: f64 = sums.values().map(|a| a * a).sum();
+    fn of(self, window: &[TokenId], sums: &Sums) -> f64 {
+        let square: f64 = sums.iter().map(|(_, a)| a * a).sum();
         let half_norm = if square > 0.0 { 1.0 / square.sqrt().sqrt() } else { 0.0 };
         match self {
             Self::Equal => 1.0,
