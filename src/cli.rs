@@ -9,6 +9,7 @@ mod key;
 mod model;
 mod output;
 mod plan;
+mod power;
 mod rows;
 mod score;
 mod serve;
@@ -33,6 +34,7 @@ start
 look (explorations; exit 0, or 2 when the work could not be done)
   score     Score text for a key's mark
   calibrate How often a test rejects innocent text, under many keys
+  power     What a test will need, or can see, before the first probe
 
 prove (exit 0 evidence found or verified, 1 no evidence or a failed check, 3 inconclusive or unchecked, 2 not done)
   plan      Seal a plan before the first probe
@@ -77,6 +79,8 @@ enum Command {
     /// Seal a plan before the first probe
     #[command(subcommand)]
     Plan(plan::Command),
+    /// What a test will need, or can see, before the first probe: planning, never a verdict
+    Power(power::Arguments),
     /// Run a sealed plan over a suspect's answers; exit 0 evidence found, 1 no evidence, 3 inconclusive
     Test(test::Arguments),
 }
@@ -110,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Key(command) => key::run(&command),
         Command::Model(command) => model::run(&command),
         Command::Plan(command) => plan::run(&command),
+        Command::Power(arguments) => power::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
     };

@@ -6,4 +6,5 @@ pub mod keys;
 pub mod model;
 #[cfg(feature = "models")]
 pub mod reference;
+pub mod response;
 pub mod text;

@@ -2,6 +2,7 @@
 
 mod bases;
 mod corpus;
+mod curve;
 mod strength;
 mod students;
 mod table;
@@ -18,6 +19,7 @@ usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--
        taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-passes N] [--student-passes N] [--seed S]
        taggant-lab strength --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
        taggant-lab table FILE.jsonl
+       taggant-lab curve FILE.jsonl
 
 Set RAYON_NUM_THREADS=1 so that each worker keeps to one core.";
 
@@ -26,6 +28,10 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("bases") => bases(&arguments[1..]),
         Some("corpus") => corpus(&arguments[1..]),
+        Some("curve") => match &arguments[1..] {
+            [file] => curve::print(Path::new(file)),
+            _ => Err(USAGE.into()),
+        },
         Some("strength") => strength(&arguments[1..]),
         Some("table") => match &arguments[1..] {
             [file] => table::print(Path::new(file)),

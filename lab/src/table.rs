@@ -73,7 +73,8 @@ fn calibration(cells: &Cells) {
     }
 }
 
-fn moments(values: &[f64]) -> (f64, f64) {
+/// Mean and standard deviation.
+pub(crate) fn moments(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let square = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>();
