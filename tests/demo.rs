@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use taggant::case::plan::prompts_sha256;
 
 fn taggant(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_taggant")).args(arguments).output().unwrap()
@@ -102,4 +103,90 @@ fn a_sealed_plan_gives_its_verdict_as_an_exit_code() {
     let stranger = run(&path("plan.json"));
     assert_eq!(stranger.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&stranger.stderr).contains("belongs to key"));
+}
+
+/// A plan of one's own, after the demo's: text beside a reference, from a key file to an exit code.
+#[test]
+fn text_beside_the_planned_reference_gives_a_verdict() {
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("beside");
+    let _ = fs::remove_dir_all(&out);
+    fs::create_dir_all(&out).unwrap();
+    let path = |name: &str| out.join(name).to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|part| part.replace("OUT/", &path(""))).collect();
+        taggant(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let done = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    done(&["demo", "--tokens", "4000", "--out", "OUT/demo"]);
+    done(&["key", "new", "OUT/k.json"]);
+    let spec = "green/1/w1/b2/t1";
+    let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/corpora/tokenizer.json");
+    let mark = ["--key", "OUT/k.json", "--epoch", "e", "--spec", spec];
+    done(&[&["key", "genesis", "--tokenizer", tokenizer, "--out", "OUT/genesis.json"][..], &mark].concat());
+    let prompts = include_str!("../corpora/prompts.txt").lines().take(200).enumerate();
+    let rows: Vec<String> = prompts
+        .map(|(id, prompt)| serde_json::json!({ "id": id.to_string(), "prompt": prompt }).to_string())
+        .collect();
+    fs::write(path("prompts.jsonl"), rows.join("\n")).unwrap();
+    let generate = |more: &[&str]| done(&[&["generate"], &mark[..], more, &["OUT/prompts.jsonl"]].concat());
+    fs::write(path("marked.jsonl"), generate(&[])).unwrap();
+    fs::write(path("plain.jsonl"), generate(&["--unmarked", "--seed", "1"])).unwrap();
+
+    fs::write(path("plan.json"), own_plan(&out).to_string()).unwrap();
+    done(&["plan", "seal", "OUT/plan.json", "--out", "OUT/sealed.json"]);
+    let test = |more: &[&str]| {
+        let answers = ["--answers", "suspect=OUT/marked.jsonl", "--answers", "innocent=OUT/plain.jsonl"];
+        let key = ["test", "--key", "OUT/k.json", "--genesis", "OUT/genesis.json", "--json"];
+        run(&[&key[..], &answers, more, &["OUT/sealed.json"]].concat())
+    };
+    let found = test(&["--reference", "embedded", "--bundle", "OUT/bundle.json"]);
+    let said = String::from_utf8_lossy(&found.stdout).into_owned() + &String::from_utf8_lossy(&found.stderr);
+    assert_eq!(found.status.code(), Some(0), "{said}");
+    let missing = test(&[]);
+    assert!(
+        missing.status.code() == Some(2) && String::from_utf8_lossy(&missing.stderr).contains("--reference")
+    );
+    // Another model, or a mean of several, is not what the plan names.
+    let other = test(&["--reference", "embedded", "--reference", "embedded"]);
+    assert!(other.status.code() == Some(2) && String::from_utf8_lossy(&other.stderr).contains("SHA-256"));
+    let checked = run(&[
+        "case",
+        "check",
+        "--genesis",
+        "OUT/genesis.json",
+        "--seal",
+        "OUT/sealed.json",
+        "OUT/bundle.json",
+    ]);
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+/// The demo's plan, for one suspect and one innocent, under the key that `out` holds.
+fn own_plan(out: &Path) -> Value {
+    let json = |name: &str| -> Value { serde_json::from_slice(&fs::read(out.join(name)).unwrap()).unwrap() };
+    let genesis = json("genesis.json");
+    let mut plan = json("demo/plan.json")["plan"].take();
+    let marked = fs::read_to_string(out.join("marked.jsonl")).unwrap();
+    let prompt = |line: &str| serde_json::from_str::<Value>(line).unwrap()["prompt_tokens"].take();
+    let prompts: Vec<Vec<u32>> =
+        marked.lines().map(|line| serde_json::from_value(prompt(line)).unwrap()).collect();
+    let source = plan["sources"][0]["name"].clone();
+    let test = |name: &str, role: &str| {
+        serde_json::json!({ "name": name, "suspect": name, "role": role, "access": "text",
+            "statistic": "text-residual", "epoch": "e", "sources": [source.clone()] })
+    };
+    plan["tests"] = serde_json::json!([test("suspect", "suspect"), test("innocent", "innocent")]);
+    plan["first_served"] =
+        serde_json::json!([{ "epoch": "e", "time": { "value": null, "reason": "a test" } }]);
+    plan["key_id"] = genesis["key_id"].clone();
+    plan["genesis_root"] = genesis["root"].clone();
+    plan["tokenizer_sha256"] = genesis["tokenizer_sha256"].clone();
+    plan["pool"]["prompts"] = prompts.len().into();
+    plan["pool"]["sha256"] = serde_json::to_value(prompts_sha256(&prompts)).unwrap();
+    plan["pool"]["answer_tokens"] = 10_000.into();
+    plan
 }

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::bundle::{Bundle, Parts};
 use super::material::{Answer, Beside, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table};
 use super::plan::{
-    Access, ContextRule, Correction, FORMAT, Plan, Planned, PlannedTest, Pool, Role, SealedPlan, Source,
-    Statistic, contexts, documents_sha256, prompts_sha256, statistic_sha256,
+    Access, ContextRule, Correction, FORMAT, FirstServed, Independence, Plan, Planned, PlannedTest, Pool,
+    Role, SealedPlan, Source, Statistic, contexts, documents_sha256, prompts_sha256, statistic_sha256,
 };
 use super::{Analysis, analyse};
 use crate::key::{Commitment, Epoch, Genesis, Opening, SchemeKey, Secret};
@@ -148,8 +148,13 @@ pub(super) fn draft_in(epoch: &str) -> Draft {
         read("innocent-1", &documents, None),
     ];
     let mut plan = plan(&genesis, spec, &prompts, tests(&served, &unused));
+    plan.first_served = [&served, &unused].map(first_served).into();
     plan.pool.documents = Planned::Set { value: documents_sha256(&documents) };
     Draft { plan, genesis, openings, material }
+}
+
+fn first_served(epoch: &Epoch) -> FirstServed {
+    FirstServed { epoch: epoch.clone(), time: Planned::Set { value: "2026-10-01T00:00:00Z".to_owned() } }
 }
 
 fn tests(served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
@@ -203,10 +208,12 @@ fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<Plan
             documents: Planned::absent("set once they are served"),
         },
         statistic_sha256: statistic_sha256(),
+        first_served: Vec::new(),
         sources: vec![Source {
             name: "teacher".to_owned(),
             sha256: Commitment(Sha256::digest(b"teacher").into()),
             created: Planned::absent("made in the test"),
+            independent: Independence::UnmarkedTeacher,
             keys: Vec::new(),
         }],
         reference: Planned::Set { value: "teacher".to_owned() },

@@ -9,12 +9,16 @@ use sha2::{Digest, Sha256};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+mod sources;
+
 use super::CaseError;
 use super::material::Answer;
 use crate::key::{Commitment, Epoch, KeyId};
 use crate::scheme::Spec;
 use crate::score::{Provenance, TextStatistic};
 use crate::token::TokenId;
+
+pub use sources::{FirstServed, Independence, MarkedUnder, Source};
 
 /// The format of a plan.
 pub const FORMAT: &str = "taggant-plan/1";
@@ -133,30 +137,6 @@ pub struct PlannedTest {
     pub sources: Vec<String>,
 }
 
-/// Something that coefficients are made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    /// Unique name.
-    pub name: String,
-    /// SHA-256 of the file or weights.
-    pub sha256: Commitment,
-    /// When it was made, RFC 3339, where that is known.
-    pub created: Planned<String>,
-    /// Ids of the keys of anything marked in it.
-    pub keys: Vec<MarkedUnder>,
-}
-
-/// A key that marked something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MarkedUnder {
-    /// The secret's id.
-    pub key_id: KeyId,
-    /// The epoch.
-    pub epoch: Epoch,
-}
-
 /// The prompts that the probes come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -219,6 +199,8 @@ pub struct Plan {
     pub pool: Pool,
     /// SHA-256 of the statistics' source code.
     pub statistic_sha256: Commitment,
+    /// When each scored epoch's key began to mark.
+    pub first_served: Vec<FirstServed>,
     /// What coefficients are made from.
     pub sources: Vec<Source>,
     /// The reference model b of residuals: a source's name.
@@ -351,7 +333,7 @@ impl Plan {
         let known = |name: &String| self.sources.iter().any(|source| source.name == *name);
         match test.sources.iter().find(|name| !known(name)) {
             Some(name) => Err(PlanError::Field(format!("tests, {}: source {name} is not listed", test.name))),
-            None => Ok(()),
+            None => sources::check_ages(self, test),
         }
     }
 }

@@ -10,7 +10,9 @@ use super::{Failure, rows};
 use crate::key::{Epoch, Secret};
 use crate::law::Law;
 use crate::scheme::{Arm, Scheme, Spec};
-use crate::score::{Counter, Evidence, Exchange, Expecting, Exposure, Over, SHRINK, Text, TextStatistic};
+use crate::score::{
+    Counter, Evidence, Exchange, Expectation, Expecting, Exposure, Over, SHRINK, Text, TextStatistic,
+};
 use crate::source::reference::Reference;
 use crate::source::text::{BadLines, Kind};
 use crate::token::Width;
@@ -96,15 +98,27 @@ impl Counting {
             Self::Residual { width, reference, exposure } => {
                 let text =
                     Text::count(*width, exchanges.iter().map(|(cluster, exchange)| (*cluster, exchange)))?;
-                let size = reference.vocabulary();
-                let mut expecting = Expecting::new(&text, Over::default_for(*width, size));
-                for (number, (_, Exchange { prompt, response, .. })) in exchanges.iter().enumerate() {
-                    expecting.expect(number, size, &reference.rows(prompt, response)?)?;
-                }
-                Ok(text.residual(&expecting.finish()?, SHRINK, exposure.as_ref())?)
+                let exchanges = exchanges.iter().map(|(_, exchange)| exchange);
+                let expectation = expectation(*width, &text, exchanges, reference)?;
+                Ok(text.residual(&expectation, SHRINK, exposure.as_ref())?)
             }
         }
     }
+}
+
+/// What a reference expects of a text that was counted from these exchanges.
+pub(super) fn expectation<'e>(
+    width: Width,
+    text: &Text,
+    exchanges: impl Iterator<Item = &'e Exchange>,
+    reference: &Reference,
+) -> Result<Expectation, Failure> {
+    let size = reference.vocabulary();
+    let mut expecting = Expecting::new(text, Over::default_for(width, size));
+    for (number, Exchange { prompt, response, .. }) in exchanges.enumerate() {
+        expecting.expect(number, size, &reference.rows(prompt, response)?)?;
+    }
+    Ok(expecting.finish()?)
 }
 
 /// How often windows occur in the answers of `file`. A row that names an epoch was marked under that epoch's key.

@@ -189,7 +189,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
         What::Slots { siblings, excess, plan } => {
             if plan.epochs > 1 {
-                let why = "a slot is served in one epoch: slots of several epochs add up, so leave --epochs out";
+                let why =
+                    "a slot is served in one epoch: slots of several epochs add up, so leave --epochs out";
                 return Err(Failure(why.to_owned()));
             }
             let room = 1.0 - 1.0 / to_f64(*siblings);

@@ -6,12 +6,15 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Failure, key, now, output, plan, rows, verdict};
+use super::{Failure, counting, key, now, output, plan, rows, verdict};
 use crate::case::bundle::{Bundle, Parts};
-use crate::case::material::{Answer, Content, Material};
+use crate::case::material::{Answer, Beside, Content, Material};
+use crate::case::plan::{Planned, PlannedTest, SealedPlan, Statistic};
 use crate::case::{Verdict, analyse};
-use crate::key::{Genesis, Opening, SchemeKey};
+use crate::key::{Commitment, Genesis, Opening, SchemeKey};
+use crate::score::{Exchange, Text};
 use crate::source::files;
+use crate::source::reference::Reference;
 use crate::source::text::{BadLines, Kind};
 
 #[derive(Debug, Args)]
@@ -24,6 +27,10 @@ pub(super) struct Arguments {
     /// A suspect's answers to the plan's pool, in its order: NAME=FILE.jsonl with prompt_tokens and response_tokens
     #[arg(long = "answers", value_name = "NAME=FILE")]
     answers: Vec<String>,
+    /// The plan's reference, where a statistic compares text with one: embedded, smollm2 or a GGUF file; several are
+    /// averaged
+    #[arg(long, value_name = "MODEL")]
+    reference: Vec<String>,
     /// Material of an earlier bundle
     #[arg(long, value_name = "BUNDLE")]
     material: Option<PathBuf>,
@@ -60,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .map(|opening| genesis.verify(opening))
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
-    let material = material(arguments)?;
+    let material = material(arguments, &sealed)?;
     let analysis = analyse(&sealed, &material, &keys)?;
     let primary = analysis.primary();
     if let Some(path) = &arguments.bundle {
@@ -85,7 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }))
 }
 
-fn material(arguments: &Arguments) -> Result<Vec<Material>, Failure> {
+fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<Material>, Failure> {
     let mut material = match &arguments.material {
         None => Vec::new(),
         Some(path) => of_bundle(path)?,
@@ -94,10 +101,44 @@ fn material(arguments: &Arguments) -> Result<Vec<Material>, Failure> {
         let (name, file) = argument
             .split_once('=')
             .ok_or_else(|| Failure(format!("--answers {argument}: expected NAME=FILE")))?;
-        material
-            .push(Material { suspect: name.to_owned(), content: Content::Text(answers(Path::new(file))?) });
+        let answers = answers(Path::new(file))?;
+        let beside = |test: &PlannedTest| test.suspect == name && test.statistic == Statistic::TextResidual;
+        let content = match plan.tests().iter().any(beside) {
+            true => Content::Beside(beside_reference(answers, &arguments.reference, plan)?),
+            false => Content::Text(answers),
+        };
+        material.push(Material { suspect: name.to_owned(), content });
     }
     Ok(material)
+}
+
+/// What the plan's reference expects of the answers. It must be the model that the plan names.
+fn beside_reference(answers: Vec<Answer>, names: &[String], plan: &SealedPlan) -> Result<Beside, Failure> {
+    let planned = match &plan.plan().reference {
+        Planned::Set { value } => plan.plan().sources.iter().find(|source| source.name == *value),
+        Planned::Absent { .. } => None,
+    };
+    let planned = planned.ok_or_else(|| Failure("the plan names no reference".to_owned()))?;
+    if names.is_empty() {
+        let what = format!("the plan compares text with {}: give it with --reference", planned.name);
+        return Err(Failure(what));
+    }
+    let found = Commitment(Reference::sha256(names)?);
+    if found != planned.sha256 {
+        return Err(Failure(format!(
+            "--reference {}: its SHA-256 is {found}, the plan's reference {} has {}",
+            names.join(", "),
+            planned.name,
+            planned.sha256
+        )));
+    }
+    let reference = Reference::open(names)?;
+    let width = plan.spec().width();
+    let exchanges: Vec<Exchange> =
+        answers.iter().map(|answer| answer.exchange(plan.plan().pool.provenance)).collect();
+    let text = Text::count(width, (0..).zip(&exchanges))?;
+    let expectation = counting::expectation(width, &text, exchanges.iter(), &reference)?;
+    Ok(Beside { answers, expectation })
 }
 
 fn of_bundle(path: &Path) -> Result<Vec<Material>, Failure> {

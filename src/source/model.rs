@@ -45,6 +45,27 @@ pub fn embedded() -> Result<Embedded, ModelError> {
     })
 }
 
+/// Where the weights of a model are that is not embedded.
+fn path(name: &str) -> Result<PathBuf, OpenError> {
+    let path = if name == SMOLLM2.name { SMOLLM2.path() } else { name.into() };
+    if name == SMOLLM2.name && !path.exists() { Err(OpenError::NotFetched) } else { Ok(path) }
+}
+
+/// SHA-256 of the weights of a model that [`Loaded::open`] knows.
+///
+/// # Errors
+/// It was not fetched or cannot be read.
+pub fn weights_sha256(name: &str) -> Result<[u8; 32], OpenError> {
+    if name == "embedded" {
+        return Ok(Sha256::digest(include_bytes!("../../corpora/teacher.safetensors")).into());
+    }
+    let path = path(name)?;
+    let mut hash = Sha256::new();
+    let read = std::fs::File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
+    read.map_err(|error| OpenError::Read { path, error })?;
+    Ok(hash.finalize().into())
+}
+
 /// A model that can be asked, with its tokenizer.
 pub struct Loaded {
     /// The model.
@@ -73,10 +94,7 @@ impl Loaded {
             let end = tokenizer.id(END).ok_or(OpenError::NoEnd)?;
             return Ok(Self { model: Box::new(teacher), tokenizer, end, chat: false });
         }
-        let path = if name == SMOLLM2.name { SMOLLM2.path() } else { name.into() };
-        if name == SMOLLM2.name && !path.exists() {
-            return Err(OpenError::NotFetched);
-        }
+        let path = path(name)?;
         let mut gguf = Gguf::open(&path)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let ends = ["<|im_end|>", "<|endoftext|>", "</s>", "<|eot_id|>"];
@@ -111,10 +129,7 @@ pub fn tokenizer(name: &str) -> Result<Tokenizer, OpenError> {
     if name == "embedded" {
         return Ok(embedded()?.tokenizer);
     }
-    let path = if name == SMOLLM2.name { SMOLLM2.path() } else { name.into() };
-    if name == SMOLLM2.name && !path.exists() {
-        return Err(OpenError::NotFetched);
-    }
+    let path = path(name)?;
     if path.extension().is_some_and(|ending| ending == "gguf") {
         return Ok(Tokenizer::from_gguf(&Gguf::open(&path)?)?);
     }
@@ -136,6 +151,14 @@ pub enum OpenError {
     /// The file.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
 }
 
 /// A model that a public package carries.

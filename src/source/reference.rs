@@ -1,9 +1,10 @@
 //! Reference models: what a language model without the mark expects of a text.
 
+use sha2::{Digest, Sha256};
 use taggant_model::ModelError;
 use taggant_model::generate::{CausalModel, softmax};
 
-use super::model::{Loaded, OpenError};
+use super::model::{Loaded, OpenError, weights_sha256};
 use crate::token::TokenId;
 
 /// One or several models of one vocabulary; several count as the mean of their probabilities.
@@ -34,6 +35,20 @@ impl Reference {
             return Err(ReferenceError::Tokenizers(names[0].clone(), names[other].clone()));
         }
         Ok(Self { models: loaded.into_iter().map(|loaded| loaded.model).collect(), end })
+    }
+
+    /// What a plan names: SHA-256 of the weights of one model, or over those digests in the order of several.
+    ///
+    /// # Errors
+    /// A model that cannot be read.
+    pub fn sha256(names: &[String]) -> Result<[u8; 32], ReferenceError> {
+        let digests: Vec<[u8; 32]> =
+            names.iter().map(|name| weights_sha256(name)).collect::<Result<_, _>>()?;
+        match digests[..] {
+            [] => Err(ReferenceError::None),
+            [one] => Ok(one),
+            _ => Ok(Sha256::digest(digests.concat()).into()),
+        }
     }
 
     /// The size of the vocabulary.

@@ -3,8 +3,8 @@
 use super::super::verdict;
 use super::Setting;
 use crate::case::plan::{
-    Access, ContextRule, Correction, FORMAT, MarkedUnder, Plan, Planned, PlannedTest, Pool, Role, Source,
-    Statistic, prompts_sha256, statistic_sha256,
+    Access, ContextRule, Correction, FORMAT, FirstServed, Independence, MarkedUnder, Plan, Planned,
+    PlannedTest, Pool, Role, Source, Statistic, prompts_sha256, statistic_sha256,
 };
 use crate::key::{Commitment, Epoch};
 use crate::score::Provenance;
@@ -58,6 +58,7 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
             documents: design.documents,
         },
         statistic_sha256: statistic_sha256(),
+        first_served: [&setting.epoch, &setting.unused_epoch].map(first_served).into(),
         sources: design.sources,
         reference: design.reference,
         matchers: Planned::absent("no canaries are planted"),
@@ -81,12 +82,23 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
     }
 }
 
+fn first_served(epoch: &Epoch) -> FirstServed {
+    let why = "the demo serves and tests in one run, and no source of it claims to be older";
+    FirstServed { epoch: epoch.clone(), time: Planned::absent(why) }
+}
+
 /// A source that nothing marked went into.
-pub(super) fn unmarked(name: &str, sha256: Commitment, why_no_date: &str) -> Source {
+pub(super) fn unmarked(
+    name: &str,
+    sha256: Commitment,
+    independent: Independence,
+    why_no_date: &str,
+) -> Source {
     Source {
         name: name.to_owned(),
         sha256,
         created: Planned::absent(why_no_date),
+        independent,
         keys: Vec::<MarkedUnder>::new(),
     }
 }

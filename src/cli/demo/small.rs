@@ -14,11 +14,12 @@ use super::super::Failure;
 use super::super::output::Stages;
 use super::harvest::{harvest, side_by_side};
 use super::plan::{Design, plan, unmarked};
-use super::suspect::{Suspect, Vocabulary, digest};
+use super::suspect::{Suspect, Vocabulary};
 use super::{Probed, Setting, seal};
 use crate::case::material::{Answer, Material};
-use crate::case::plan::{Access, ContextRule, Planned, Role, Statistic, prompts_sha256};
-use crate::source::model::{END, Embedded, embedded};
+use crate::case::plan::{Access, ContextRule, Independence, Planned, Role, Statistic, prompts_sha256};
+use crate::key::Commitment;
+use crate::source::model::{END, Embedded, embedded, weights_sha256};
 use crate::token::TokenId;
 
 /// Answers asked of each suspect. Prompts come round again where there are fewer: repeats were fixed beforehand.
@@ -47,7 +48,7 @@ pub(super) fn run(seed: u64, tokens: usize, out: &Path, stages: &mut Stages) -> 
         suspect("control", Role::Control, control),
         suspect("student's base", Role::Innocent, models.student.clone()),
     ];
-    let sealed = seal(plan(&setting, design(&models, &cast, tokens)?, &pool), out, stages)?;
+    let sealed = seal(plan(&setting, design(&cast, tokens)?, &pool), out, stages)?;
     let material = probe(&setting, &cast, &models.teacher, &pool, end, stages)?;
     let teacher = format!("embedded teacher ({} parameters)", models.teacher.config().parameters());
     Ok(Probed { setting, plan: sealed, material, tokenizer: models.tokenizer, teacher })
@@ -129,7 +130,7 @@ fn probe(
     Ok(material)
 }
 
-fn design(models: &Embedded, cast: &[Suspect], tokens: usize) -> Result<Design, Failure> {
+fn design(cast: &[Suspect], tokens: usize) -> Result<Design, Failure> {
     let reference = "teacher with the mark off";
     let built_in = "embedded in the program, from before this key existed";
     Ok(Design {
@@ -138,7 +139,12 @@ fn design(models: &Embedded, cast: &[Suspect], tokens: usize) -> Result<Design, 
             (Access::Text, Statistic::RootCount, Vec::new()),
             (Access::Distributions, Statistic::Residual, vec![reference.to_owned()]),
         ],
-        sources: vec![unmarked(reference, digest(&models.teacher)?, built_in)],
+        sources: vec![unmarked(
+            reference,
+            Commitment(weights_sha256("embedded")?),
+            Independence::UnmarkedTeacher,
+            built_in,
+        )],
         reference: Planned::Set { value: reference.to_owned() },
         answer_tokens: u32::try_from(ANSWER).unwrap_or(u32::MAX),
         contexts: Planned::Set { value: ContextRule::OneAnAnswer },

@@ -177,12 +177,6 @@ impl Suspect {
     }
 }
 
-/// SHA-256 of a model's weights file.
-pub(super) fn digest(model: &SmallModel) -> Result<Commitment, ModelError> {
-    use sha2::{Digest, Sha256};
-    Ok(Commitment(Sha256::digest(model.to_bytes()?).into()))
-}
-
 /// A model's distributions at contexts of answers, in the order of the contexts.
 fn rows_at(
     model: &SmallModel,
