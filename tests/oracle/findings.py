@@ -8,10 +8,11 @@ import numpy as np
 from mpmath import mp, mpf
 from scipy.special import log_ndtr, ndtri_exp
 
-import check_vectors
+from keyed import chacha20_block
 import residual
 import rows
 
+NEGATIVE = ("control", "innocent", "wrong-key")  # nothing marked under the scored key can be behind a rejection
 READING = 1024  # coefficients of a reading are multiples of 2^-10
 
 
@@ -42,6 +43,8 @@ def text(answers, spec, keys, statistic):
         [seen[draw][0][0] for draw, _, _, _ in pairs],
         spec.gamma if spec.scheme == "green" else None,
     )
+    if spec.scheme == "gumbel":
+        del found["green"]
     return found | skips(skipped)
 
 
@@ -73,7 +76,7 @@ def table(numbers):
 def contexts(pool_sha256, answers):
     """One an answer that is not empty: cut before token (word i of a keystream mod its length)."""
     seed = hashlib.sha256(b"taggant/1/contexts\0" + bytes.fromhex(pool_sha256)).digest()
-    words = [check_vectors.chacha20_block(seed, i // 16)[i % 16] for i in range(len(answers))]
+    words = [chacha20_block(seed, i // 16)[i % 16] for i in range(len(answers))]
     lengths = [len(answer["response"]) for answer in answers]
     return [[i, word % size] for i, (word, size) in enumerate(zip(words, lengths)) if size]
 
@@ -112,13 +115,15 @@ def distributions(material, spec, keys, statistic):
 
 
 def reading(material, spec, keys):
-    """Each window once, at its first place in the documents; no tail: p = min(1, 1 / max E)."""
+    """Answers' windows that were not read before, in prompts neither; no tail: p = min(1, 1 / max E)."""
     rows_at = {(row["document"], row["position"]): row["coefficients"] for row in material["rows"]}
     seen, coefficients, values, firsts = set(), [], [], []
     skipped = {"short_window": 0, "repeated": 0}
     for number, document in enumerate(material["documents"]):
         context = document["prompt"] + document["response"]
-        for at in range(len(context)):
+        first = len(document["prompt"])
+        seen |= windows_in(context[:first], spec.width)
+        for at in range(first, len(context)):
             window = tuple(context[at - spec.width : at])
             if at < spec.width or window in seen:
                 skipped["short_window" if at < spec.width else "repeated"] += 1
@@ -130,6 +135,11 @@ def reading(material, spec, keys):
             firsts += [number] * len(row)
     found = rows.summary(coefficients, coefficients, values, firsts, spec.gamma, READING)
     return found | skips(skipped)
+
+
+def windows_in(prompt, width):
+    """The windows before each token of a prompt."""
+    return {tuple(prompt[at - width : at]) for at in range(width, len(prompt))}
 
 
 def judged(plan, found):
@@ -149,13 +159,12 @@ def judged(plan, found):
     verdicts = [verdict(tests, found, i, level, adjusted[i], powers[i]) for i in range(len(tests))]
     names = ("verdict_ln_p", "adjusted_ln_p", "power", "verdict")
     lines = [dict(zip(names, line)) for line in zip([n["ln_p"] for n in found], adjusted, powers, verdicts)]
-    doubtful = any(stands_out(tests, found, test["access"], level) for test in tests)
-    return lines, "inconclusive" if doubtful else verdicts[0]
+    return lines
 
 
 def stands_out(tests, found, access, level):
     """Whether a negative control of this access rejects at the level, or at 0.01 by the number of those that could."""
-    controls = [i for i, t in enumerate(tests) if t["access"] == access and t["role"] in ("innocent", "wrong-key")]
+    controls = [i for i, t in enumerate(tests) if t["access"] == access and t["role"] in NEGATIVE]
     able = sum(reaches(found[i], math.log(0.01)) for i in controls)
     limit = max(mp.log(mpf("0.01") / max(1, able)), level)
     return any(found[i]["ln_p"] <= limit for i in controls)
@@ -180,7 +189,7 @@ def power(tests, found, i, level):
 
 def verdict(tests, found, i, level, adjusted, power):
     """Evidence needs a p that holds after correction, an innocent that could have rejected (at least a quarter as many
-    draws) and none that came near; its absence needs power.
+    draws) and no negative control of the same access that came near; its absence needs power.
     """
     test = tests[i]
     same = ("access", "statistic", "epoch")

@@ -15,7 +15,7 @@ import numpy as np
 from mpmath import mp, mpf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from check_vectors import expand, lane, seed_of, sha
+from check_vectors import chacha20_block, expand, lane, seed_of, sha
 
 mp.dps = 60
 EPOCH = "taggant/1/epoch/"

@@ -62,7 +62,8 @@ def compared(program, comparisons, number):
     code, printed, _ = program.run(*command, codes=(0, 1, 3))
     result = json.loads(printed)
     expected = [findings.of(test, material.pieces, spec, spec.keys(secret, test["epoch"])) for test in plan["tests"]]
-    judged, primary = findings.judged(plan, expected)
+    judged = findings.judged(plan, expected)
+    primary = judged[0]["verdict"]
     for test, found, own, verdict in zip(plan["tests"], result["findings"], expected, judged):
         source = f"plan {number} {spec.text} {test['name']}"
         comparisons.all(source, flat(found), own, f"{test['statistic']}: ")
@@ -137,7 +138,9 @@ class Material:
         read, seen = [], set()
         for number, document in enumerate(self.documents):
             context = document["prompt"] + document["response"]
-            for at in range(self.spec.width, len(context)):
+            first = len(document["prompt"])
+            seen |= findings.windows_in(context[:first], self.spec.width)
+            for at in range(max(self.spec.width, first), len(context)):
                 window = tuple(context[at - self.spec.width : at])
                 if window not in seen:
                     seen.add(window)
