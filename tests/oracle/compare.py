@@ -54,6 +54,11 @@ class Comparisons:
                 outward = name in ("ln_p", "log10_p") and expected["method"] == "exact-lattice"
                 self.add(source, prefix + name, found[name], value, outward, relative)
 
+    def none_left(self, source, found, expected, labels):
+        """Whatever the program prints is a number that was compared, or a label."""
+        left = sorted(set(found) - set(expected) - labels)
+        self.add(source, "numbers left out", left, [])
+
     def table(self):
         lines = [f"{'number':<40} {'comparisons':>11} {'disagree':>9} {'largest difference of the others':>33}"]
         for name in sorted(self.counts):

@@ -13,11 +13,21 @@ import residual
 import rows
 
 NEGATIVE = ("control", "innocent", "wrong-key")  # nothing marked under the scored key can be behind a rejection
+LABELS = {"test", "suspect", "role", "access"}
 READING = 1024  # coefficients of a reading are multiples of 2^-10
 
 
 def of(test, material, spec, keys):
     """The numbers of a test under its epoch's scheme keys."""
+    nothing = skips(dict.fromkeys(("short_window", "prompt_window", "repeated", "marked_input"), 0))
+    found = nothing | raw(test, material, spec, keys)
+    if spec.scheme == "green":
+        return found | {"gamma": [spec.threshold, 1 << spec.bits]}
+    del found["green"]
+    return found
+
+
+def raw(test, material, spec, keys):
     contents = (piece["content"] for piece in material if piece["suspect"] == test["suspect"])
     kinds = {"text-residual": "beside"} | dict.fromkeys(("distinct", "root-count"), "text")
     kind = kinds.get(test["statistic"], test["access"])
@@ -43,8 +53,6 @@ def text(answers, spec, keys, statistic):
         [seen[draw][0][0] for draw, _, _, _ in pairs],
         spec.gamma if spec.scheme == "green" else None,
     )
-    if spec.scheme == "gumbel":
-        del found["green"]
     return found | skips(skipped)
 
 

@@ -68,6 +68,7 @@ def compared(program, comparisons, number):
         source = f"plan {number} {spec.text} {test['name']}"
         comparisons.all(source, flat(found), own, f"{test['statistic']}: ")
         comparisons.all(source, found, verdict, "finding: ")
+        comparisons.none_left(source, flat(found), own | verdict, findings.LABELS)
     comparisons.add(f"plan {number}", "finding: primary", result["verdict"], primary)
     comparisons.add(f"plan {number}", "finding: exit code", code, CODES[primary])
 
@@ -144,8 +145,8 @@ class Material:
                 window = tuple(context[at - self.spec.width : at])
                 if window not in seen:
                     seen.add(window)
-                    weights = [self.rng.random() ** 6 * self.tilt(context[:at], v, share) for v in range(self.vocabulary)]
-                    read.append(self.reading_row(number, at, weights))
+                    tilts = [self.tilt(context[:at], v, share) for v in range(self.vocabulary)]
+                    read.append(self.reading_row(number, at, [self.rng.random() ** 6 * tilt for tilt in tilts]))
         return {"reading": {"documents": self.documents, "rows": read}}
 
     def reading_row(self, number, at, weights):

@@ -51,7 +51,8 @@ def exact(program, comparisons, number):
     rng = random.Random(f"exact {number}")
     spec, vocabulary = Spec.parse(SPECS[number % len(SPECS)]), rng.choice([16, 64, 256])
     lines = texts(rng, f"exact {number}", spec, vocabulary, rng.randint(4, 30), rng.choice([10, 30, 60]), number % 3)
-    references = [models.Exact(f"{number} {i}", vocabulary, rng.random() < 0.4) for i in range(rng.choice([1, 2, 4, 8]))]
+    seeds = [f"{number} {i}" for i in range(rng.choice([1, 2, 4, 8]))]
+    references = [models.Exact(seed, vocabulary, rng.random() < 0.4) for seed in seeds]
     options, exposure = [], None
     for index, reference in enumerate(references):
         path = program.folder / f"reference-{index}.gguf"

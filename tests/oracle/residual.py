@@ -78,7 +78,8 @@ def draws(seen, units, width, exposure):
         tokens = sorted(after) if width > 1 else sorted(set(after) | set(expected))
         for token in tokens:
             nb = expected.get(token, 0) / UNITS
-            yield window, token, weight * (after.get(token, 0) - nb) / (1 + SHRINK * nb), firsts.get((window, token), firsts[window])
+            real = weight * (after.get(token, 0) - nb) / (1 + SHRINK * nb)
+            yield window, token, real, firsts.get((window, token), firsts[window])
 
 
 def pooled(seen, units, spec, keys, exposure=None):
@@ -116,5 +117,5 @@ def score_near(lines, spec, models, exposure_lines, secret, default_epoch):
     found = pooled(seen, lambda *at: units[at], spec, keys, exposure)
     if found is not None:
         found |= {"skipped." + name: number for name, number in skipped.items()}
-        found |= {"positions": positions, "rows": len(lines), "epochs": epochs, "statistic": "residual"}
+        found |= rows.counted(lines, positions) | {"epochs": epochs, "statistic": "residual"}
     return found, nearest_half(real)

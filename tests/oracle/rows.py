@@ -13,12 +13,12 @@ LARGEST = 127
 
 
 def count(rows, width, default_epoch, fresh=False):
-    """Distinct (epoch, window, token), each with the (row, position in its context) of its occurrences; what was skipped.
+    """Distinct (epoch, window, token), each with the (row, position) of its occurrences; what was skipped; positions.
 
     A window has the width tokens before a position, prompt included. Unless the prompts are known to be fresh, windows
     that occur in a row's own prompt do not count (at width 0: its tokens).
     """
-    seen, skipped, positions = {}, Counter(short_window=0, prompt_window=0, repeated=0), 0
+    seen, skipped, positions = {}, Counter(short_window=0, prompt_window=0, repeated=0, marked_input=0), 0
     for number, row in enumerate(rows):
         prompt, answer = row.get("prompt_tokens", []), row["response_tokens"]
         context, size = prompt + answer, max(width, 1)
@@ -161,4 +161,9 @@ def score(rows, spec, statistic, secret, default_epoch):
         spec.gamma if spec.scheme == "green" else None,
     )
     found |= {"skipped." + name: number for name, number in skipped.items()}
-    return found | {"positions": positions, "rows": len(rows), "epochs": epochs}
+    return found | counted(rows, positions) | {"epochs": epochs, "statistic": statistic}
+
+
+def counted(rows, positions):
+    silent = sum("prompt_tokens" not in row for row in rows)
+    return {"positions": positions, "rows": len(rows), "refused_rows": 0, "rows_without_prompt": silent}

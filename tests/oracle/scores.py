@@ -21,6 +21,7 @@ SPECS = [
     "gumbel/1/w2+2",
 ]
 LONG = ["green/1/w1/b2/t1", "green/1/w2/b8/t77", "gumbel/1/w1"]
+LABELS = {"schema", "exploration", "spec", "references"}
 STATISTICS = ["distinct", "root-count"]
 
 
@@ -66,3 +67,4 @@ def compared(comparisons, source, found, expected, spec, number, prefix=""):
     else:
         del expected["green"], expected["gamma"]
     comparisons.all(source, found, expected, prefix)
+    comparisons.none_left(source, found, expected, LABELS)
