@@ -34,7 +34,7 @@ def check(program, comparisons, every):
 
 def compared(program, comparisons, number):
     rng = random.Random(f"calibration {number}")
-    spec, statistic = Spec.parse(SPECS[number % len(SPECS)]), ["distinct", "root-count", "residual"][number % 3]
+    spec, statistic = Spec.parse(rng.choice(SPECS)), rng.choice(["distinct", "root-count", "residual"])
     if statistic == "residual" and (spec.scheme == "gumbel" or spec.width == 0):
         statistic = "root-count"
     keys, seed, reference = rng.randint(100, 140), rng.randrange(1 << 40), models.Exact(number, 32)

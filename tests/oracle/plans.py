@@ -46,7 +46,7 @@ def check(program, comparisons, every):
 
 def compared(program, comparisons, number):
     rng = random.Random(f"plan {number}")
-    spec, secret = Spec.parse(SPECS[number % len(SPECS)]), inputs.secret(number % 3)
+    spec, secret = Spec.parse(rng.choice(SPECS)), inputs.secret(number % 3)
     material = Material(rng, spec, spec.keys(secret, EPOCHS[0]))
     genesis, sealed = program.folder / "genesis.json", program.folder / "sealed.json"
     epochs = [part for epoch in EPOCHS for part in ("--epoch", epoch)]
