@@ -136,17 +136,13 @@ class Material:
         return (self.rng.random() < 0.95) * (self.rng.random() + share * self.spec.draw(self.keys[0], window, token))
 
     def reading(self, _, statistic, share):
-        read, seen = [], set()
+        """A row at every position, whether it is due or not."""
+        read = []
         for number, document in enumerate(self.documents):
             context = document["prompt"] + document["response"]
-            first = len(document["prompt"])
-            seen |= findings.windows_in(context[:first], self.spec.width)
-            for at in range(max(self.spec.width, first), len(context)):
-                window = tuple(context[at - self.spec.width : at])
-                if window not in seen:
-                    seen.add(window)
-                    tilts = [self.tilt(context[:at], v, share) for v in range(self.vocabulary)]
-                    read.append(self.reading_row(number, at, [self.rng.random() ** 6 * tilt for tilt in tilts]))
+            for at in range(1, len(context)):
+                tilts = [self.tilt(context[:at], v, share) for v in range(self.vocabulary)]
+                read.append(self.reading_row(number, at, [self.rng.random() ** 6 * tilt for tilt in tilts]))
         return {"reading": {"documents": self.documents, "rows": read}}
 
     def reading_row(self, number, at, weights):

@@ -21,7 +21,7 @@ EXACT = 96
 EMBEDDED = 16
 CORPORA = pathlib.Path(__file__).resolve().parent.parent.parent / "corpora"
 SINGLE = 1e-5  # an Nb relatively this near a half (in units of 2^-10) may round to either side
-ROUGHLY = 0.02
+ROUGHLY = 1e-3
 
 
 def check(program, comparisons, every):
