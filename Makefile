@@ -1,11 +1,13 @@
-# Everything here works on a fresh machine with Rust 1.95, a C compiler, make and Python 3.11.
+# Everything here works on a fresh machine with Rust 1.95, a C compiler, make, and Python 3.11 with venv and pip.
 .PHONY: bench clippy deny doc fmt oracle python test units
 
 # One compile profile, so that the demo, the tests and the benchmarks share a build.
 CARGO = cargo
 NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
 
-test: fmt clippy units doc python
+# The oracle takes a sixth of its inputs here; alone it takes all.
+test: EVERY = 6
+test: fmt clippy units doc python oracle
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -30,14 +32,23 @@ doc:
 python:
 	python3 tests/check_vectors.py
 
-# Compares the built program with a second implementation in Python, number by number; the first run installs
-# numpy, scipy and mpmath with pip. BUNDLE=taggant-demo/bundle.json re-derives a demo's findings too.
+# Compares the program with a second implementation in Python, number by number; the first run installs numpy, scipy
+# and mpmath with pip. BUNDLE=taggant-demo/bundle.json re-derives a demo's findings too.
+EVERY = 1
+ORACLE = target/oracle/bin/python tests/oracle/run.py
+
 oracle: target/oracle/ready
-	target/oracle/bin/python tests/oracle/run.py --binary target/release/taggant $(if $(BUNDLE),--bundle $(BUNDLE))
+	$(CARGO) build --release --workspace --bins
+	$(ORACLE) --binary $(or $(CARGO_TARGET_DIR),target)/release/taggant --every $(EVERY) $(if $(BUNDLE),--bundle $(BUNDLE))
 
 target/oracle/ready: tests/oracle/requirements.txt
-	python3 -m venv target/oracle
-	target/oracle/bin/pip install --quiet --requirement tests/oracle/requirements.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make oracle needs Python 3.11 or later as python3"; exit 1; }
+	@python3 -c 'import ensurepip, venv' || \
+		{ echo "make oracle needs Python's venv and pip; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	python3 -m venv --clear target/oracle
+	@target/oracle/bin/python -m pip install --quiet --only-binary :all: --requirement tests/oracle/requirements.txt || \
+		{ echo "make oracle needs $$(tr '\n' ' ' < tests/oracle/requirements.txt)from PyPI, and pip did not get them"; exit 1; }
 	touch $@
 
 # Ratios in one run; never part of the tests.

@@ -169,13 +169,13 @@ def chernoff(coefficients, s):
     return -sum(c * mp.log(1 - low * a) for a, c in groups.items()) - low * s
 
 
-def e_process(batches, gamma):
+def e_process(batches, gamma, planned=None):
     """(ln E after the last batch, its maximum; E = 1 before the first), for batches of (a, X).
 
-    E averages prod exp(x a X - psi(x a)) over x = 2^-j / a_max, j = 0..12; psi is that of Bernoulli(gamma), or with
-    gamma None that of Exp(1), where j = 1..12 because psi needs x a < 1.
+    E averages prod exp(x a X - psi(x a)) over x = 2^-j / a_max, j = 0..12, a_max as planned or as it is; psi is that
+    of Bernoulli(gamma), or with gamma None that of Exp(1), where j = 1..12 because psi needs x a < 1.
     """
-    largest = max(abs(a) for batch in batches for a, _ in batch)
+    largest = planned or max(abs(a) for batch in batches for a, _ in batch)
     gains = [sum(a * value for a, value in batch) for batch in batches]
     spent = [Counter(a for a, _ in batch) for batch in batches]
     logs = []

@@ -36,16 +36,21 @@ def marked(seed, rows, vocabulary, length, epochs, spec, secret, share, candidat
         entry = row(rng, number, prompt, [], epochs)
         epoch = entry.get("epoch", DEFAULT_EPOCH)
         keys.setdefault(epoch, spec.keys(secret, epoch))
-        context = list(prompt)
-        for _ in range(rng.randint(1, length)):
-            choice = [rng.randrange(vocabulary) for _ in range(candidates)]
-            if rng.random() < share and len(context) >= spec.width:
-                key, window = rng.choice(keys[epoch]), tuple(context[len(context) - spec.width :])
-                choice.sort(key=lambda token: -sign * spec.draw(key, window, token))
-            context.append(choice[0])
-        entry["response_tokens"] = context[len(prompt) :]
+        size = rng.randint(1, length)
+        entry["response_tokens"] = answer(rng, prompt, vocabulary, size, spec, keys[epoch], share, candidates, sign)
         found.append(entry)
     return found
+
+
+def answer(rng, prompt, vocabulary, size, spec, keys, share, candidates=3, sign=1):
+    context = list(prompt)
+    for _ in range(size):
+        choice = [rng.randrange(vocabulary) for _ in range(candidates)]
+        if rng.random() < share and len(context) >= spec.width:
+            key, window = rng.choice(keys), tuple(context[len(context) - spec.width :])
+            choice.sort(key=lambda token: -sign * spec.draw(key, window, token))
+        context.append(choice[0])
+    return context[len(prompt) :]
 
 
 def ties(epochs):

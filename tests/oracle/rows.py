@@ -13,12 +13,12 @@ LARGEST = 127
 
 
 def count(rows, width, default_epoch, fresh=False):
-    """Distinct (epoch, window, token) with how often and in which rows, and what was skipped.
+    """Distinct (epoch, window, token), each with the (row, position) of its occurrences; what was skipped; positions.
 
     A window has the width tokens before a position, prompt included. Unless the prompts are known to be fresh, windows
     that occur in a row's own prompt do not count (at width 0: its tokens).
     """
-    seen, skipped, positions = {}, Counter(short_window=0, prompt_window=0, repeated=0), 0
+    seen, skipped, positions = {}, Counter(short_window=0, prompt_window=0, repeated=0, marked_input=0), 0
     for number, row in enumerate(rows):
         prompt, answer = row.get("prompt_tokens", []), row["response_tokens"]
         context, size = prompt + answer, max(width, 1)
@@ -35,7 +35,7 @@ def count(rows, width, default_epoch, fresh=False):
                 continue
             draw = (epoch, window, context[at])
             skipped["repeated"] += draw in seen
-            seen.setdefault(draw, []).append(number)
+            seen.setdefault(draw, []).append((number, at))
     return seen, skipped, positions
 
 
@@ -50,12 +50,17 @@ def root_counts(counts):
     return [found[n] for n in counts]
 
 
-def summary(coefficients, reals, values, firsts, gamma):
-    """Every number about S = sum a X; gamma None for Exp(1).
+def summary(coefficients, reals, values, firsts, gamma, planned=None):
+    """Every number about S = sum a X; gamma None for Exp(1). With a planned largest coefficient the e-process bets by
+    that and is the verdict: adaptive evidence.
 
     `reals`: the coefficients before rounding; one that rounds to nothing is no draw. `firsts`: the exchange of each
     draw's first occurrence, its batch.
     """
+    kept = math.fsum(a * r for a, r in zip(coefficients, reals))
+    kept /= math.sqrt(sum(a * a for a in coefficients) * math.fsum(r * r for r in reals))
+    drawn = [(a, x, first) for a, x, first in zip(coefficients, values, firsts) if a]
+    coefficients, values, firsts = zip(*drawn)
     squares = sum(a * a for a in coefficients)
     total = sum(a * x for a, x in zip(coefficients, values))
     mean, variance = (gamma, gamma * (1 - gamma)) if gamma is not None else (Fraction(1), Fraction(1))
@@ -64,21 +69,20 @@ def summary(coefficients, reals, values, firsts, gamma):
     batches = {}
     for a, x, first in zip(coefficients, values, firsts):
         batches.setdefault(first, []).append((a, x))
-    ln_e, ln_e_max = exact.e_process([batches[number] for number in sorted(batches)], gamma)
-    ln_p, method = tail(coefficients, total, gamma)
+    ln_e, ln_e_max = exact.e_process([batches[number] for number in sorted(batches)], gamma, planned)
+    ln_p, method = tail(coefficients, total, gamma) if planned is None else (min(mpf(0), -ln_e_max), "e-process")
     rate = exact.real(mean) + above / gross
     return {
-        "scored": sum(a != 0 for a in coefficients),
+        "scored": len(coefficients),
         "sum": total,
-        "green": sum(x for a, x in zip(coefficients, values) if a) if gamma is not None else None,
+        "green": sum(values) if gamma is not None else None,
         "estimate": rate,
         "interval": interval(coefficients, values, firsts, mean, rate),
         "expected": exact.real(mean),
         "z": above / mp.sqrt(exact.real(variance) * squares),
         "n_eff": mpf(squares) ** 2 / sum(a**4 for a in coefficients),
         "largest_share": mpf(max(a * a for a in coefficients)) / squares,
-        "share_of_z_kept": math.fsum(a * r for a, r in zip(coefficients, reals))
-        / math.sqrt(squares * math.fsum(r * r for r in reals)),
+        "share_of_z_kept": kept,
         "ln_p": ln_p,
         "log10_p": ln_p / mp.ln10,
         "ln_p_min": smallest(coefficients, gamma, method),
@@ -103,7 +107,7 @@ def tail(coefficients, total, gamma):
 
 def smallest(coefficients, gamma, method):
     """ln of the probability of the largest possible sum; a Chernoff bound states none."""
-    if method == "chernoff-bound":
+    if method in ("chernoff-bound", "e-process"):
         return None
     if method == "gamma":
         return exact.gamma(len(coefficients), 32 * mp.ln2 * len(coefficients))
@@ -153,8 +157,13 @@ def score(rows, spec, statistic, secret, default_epoch):
         [whole[draw] for draw, _ in pairs],
         [scaled[draw] for draw, _ in pairs],
         [spec.draw(key, window, token) for (_, window, token), key in pairs],
-        [seen[draw][0] for draw, _ in pairs],
+        [seen[draw][0][0] for draw, _ in pairs],
         spec.gamma if spec.scheme == "green" else None,
     )
     found |= {"skipped." + name: number for name, number in skipped.items()}
-    return found | {"positions": positions, "rows": len(rows), "epochs": epochs}
+    return found | counted(rows, positions) | {"epochs": epochs, "statistic": statistic}
+
+
+def counted(rows, positions):
+    silent = sum("prompt_tokens" not in row for row in rows)
+    return {"positions": positions, "rows": len(rows), "refused_rows": 0, "rows_without_prompt": silent}

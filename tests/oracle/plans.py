@@ -1,0 +1,207 @@
+"""`test`: random sealed plans over random material of every access."""
+
+import base64
+import hashlib
+import json
+import random
+import struct
+
+import numpy as np
+
+import findings
+import inputs
+import models
+import residual
+import rows
+from compare import flat
+from keyed import Spec, key_id
+
+SPECS = [
+    "green/1/w1/b2/t1",
+    "green/1/w2/b1/t1",
+    "green/1/w1/b8/t40",
+    "gumbel/1/w1",
+    "green/1/w3/b16/t9000",
+    "green/1/w0/b2/t1",
+    "gumbel/1/w2+2",
+]
+PLANS = 42
+EPOCHS = ["served", "never-served"]
+STATISTICS = {
+    "text": ["distinct", "root-count", "text-residual"],
+    "distributions": ["residual", "green-mass"],
+    "reading": ["reading-mass"],
+}
+SUSPECTS = {"student": ("student", 0.9), "control": ("control", 0), "model": ("suspect", 0.3), "base": ("innocent", 0)}
+CODES = {"evidence-found": 0, "no-evidence": 1, "inconclusive": 3}
+
+
+def check(program, comparisons, every):
+    """Returns the number of plans."""
+    chosen = range(PLANS)[::every]
+    for number in chosen:
+        compared(program, comparisons, number)
+    return len(chosen)
+
+
+def compared(program, comparisons, number):
+    rng = random.Random(f"plan {number}")
+    spec, secret = Spec.parse(rng.choice(SPECS)), inputs.secret(number % 3)
+    material = Material(rng, spec, spec.keys(secret, EPOCHS[0]))
+    genesis, sealed = program.folder / "genesis.json", program.folder / "sealed.json"
+    epochs = [part for epoch in EPOCHS for part in ("--epoch", epoch)]
+    key = ["--key", program.key(number % 3)]
+    tokenizer = program.document("tokenizer", {})
+    genesis.unlink(missing_ok=True)
+    sealed.unlink(missing_ok=True)
+    program.run("key", "genesis", *key, "--tokenizer", tokenizer, *epochs, "--spec", spec.text, "--out", genesis)
+    plan = material.plan(key_id(secret), json.loads(genesis.read_text()))
+    program.run("plan", "seal", program.document("plan", plan), "--out", sealed)
+    given = program.document("material", {"material": material.pieces})
+    command = ["test", "--json", *key, "--genesis", genesis, "--material", given, sealed]
+    code, printed, _ = program.run(*command, codes=(0, 1, 3))
+    result = json.loads(printed)
+    expected = [findings.of(test, material.pieces, spec, spec.keys(secret, test["epoch"])) for test in plan["tests"]]
+    judged = findings.judged(plan, expected)
+    primary = judged[0]["verdict"]
+    for test, found, own, verdict in zip(plan["tests"], result["findings"], expected, judged):
+        source = f"plan {number} {spec.text} {test['name']}"
+        comparisons.all(source, flat(found), own, f"{test['statistic']}: ")
+        comparisons.all(source, found, verdict, "finding: ")
+        comparisons.none_left(source, flat(found), own | verdict, findings.LABELS)
+    comparisons.add(f"plan {number}", "finding: primary", result["verdict"], primary)
+    comparisons.add(f"plan {number}", "finding: exit code", code, CODES[primary])
+
+
+class Material:
+    """Answers, distributions and readings of all suspects to one pool of prompts, and the tests of them."""
+
+    def __init__(self, rng, spec, keys):
+        self.rng, self.spec, self.keys = rng, spec, keys
+        self.vocabulary = rng.choice([24, 48, 80])
+        self.prompts = [self.tokens(rng.randint(1, 5)) for _ in range(rng.randint(8, 30))]
+        self.documents = self.answers([self.tokens(rng.randint(1, 5)) for _ in range(6)], 0.8)
+        accesses = list(STATISTICS) if spec.scheme == "green" else ["text"]
+        if spec.width == 0 and "reading" in accesses:
+            accesses.remove("reading")
+        self.statistics = {access: rng.choice(STATISTICS[access]) for access in accesses}
+        if spec.scheme == "gumbel":
+            self.statistics["text"] = rng.choice(STATISTICS["text"][:2])
+        self.pieces = []
+        for suspect, (_, share) in SUSPECTS.items():
+            answers = self.answers(self.prompts, share)
+            for access, statistic in self.statistics.items():
+                content = getattr(self, access)(answers, statistic, share)
+                self.pieces.append({"suspect": suspect, "content": content})
+
+    def tokens(self, size):
+        return [self.rng.randrange(self.vocabulary) for _ in range(size)]
+
+    def answers(self, prompts, share):
+        answer = lambda prompt: inputs.answer(
+            self.rng, prompt, self.vocabulary, self.rng.randint(0, 30), self.spec, self.keys, share
+        )
+        return [{"prompt": prompt, "response": answer(prompt)} for prompt in prompts]
+
+    def text(self, answers, statistic, _):
+        if statistic != "text-residual":
+            return {"text": answers}
+        lines = findings.lines_of(answers)
+        seen, _, _ = rows.count(lines, self.spec.width, "", fresh=True)
+        reference, expectation = models.Exact(self.rng.random(), self.vocabulary), {}
+        pairs = {(window, token) for _, window, token in seen}
+        for (_, window), nb in residual.expected(lines, seen, [reference]).items():
+            units = enumerate(np.floor(nb + 0.5).astype(int).tolist())
+            after = {str(v): n for v, n in units if n and (self.spec.width < 2 or (window, v) in pairs)}
+            expectation[" ".join(map(str, window))] = after
+        return {"beside": {"answers": answers, "expectation": expectation}}
+
+    def distributions(self, answers, statistic, share):
+        contexts = findings.contexts(self.pool_sha256(), answers)
+        q, b = [], []
+        for number, position in contexts:
+            context = answers[number]["prompt"] + answers[number]["response"][:position]
+            weights = [self.rng.random() ** 6 for _ in range(self.vocabulary)]
+            b.append(stored(weights))
+            q.append(stored([w * self.tilt(context, v, share) for v, w in enumerate(weights)]))
+        table = lambda rows: {"rows": packed(rows), "vocabulary": self.vocabulary}
+        content = {"answers": answers, "contexts": contexts, "q": table(q)}
+        return {"distributions": content | {"b": table(b) if statistic == "residual" else None}}
+
+    def tilt(self, context, token, share):
+        """What a suspect adds to a probability: noise, nothing at all at some tokens, and more where the mark is."""
+        if len(context) < self.spec.width or self.rng.random() < 0.1:
+            return 1
+        window = tuple(context[len(context) - self.spec.width :])
+        return (self.rng.random() < 0.95) * (self.rng.random() + share * self.spec.draw(self.keys[0], window, token))
+
+    def reading(self, _, statistic, share):
+        """A row at every position, whether it is due or not."""
+        read = []
+        for number, document in enumerate(self.documents):
+            context = document["prompt"] + document["response"]
+            for at in range(1, len(context)):
+                tilts = [self.tilt(context[:at], v, share) for v in range(self.vocabulary)]
+                read.append(self.reading_row(number, at, [self.rng.random() ** 6 * tilt for tilt in tilts]))
+        return {"reading": {"documents": self.documents, "rows": read}}
+
+    def reading_row(self, number, at, weights):
+        units = ((token, int(w / (sum(weights) + 1e-9) * findings.READING)) for token, w in enumerate(weights))
+        coefficients = [[token, a] for token, a in units if a]
+        return {"document": number, "position": at, "coefficients": coefficients, "row_sha256": "00" * 32}
+
+    def pool_sha256(self):
+        return tokens_sha256(self.prompts)
+
+    def plan(self, key, genesis):
+        tests = [
+            self.test(suspect, role, access, EPOCHS[0])
+            for suspect, (role, _) in SUSPECTS.items()
+            for access in self.statistics
+            if self.rng.random() < 0.9 or (suspect, access) == ("student", "text")
+        ]
+        for access in {test["access"] for test in tests if test["role"] == "student"} - {"reading"}:
+            tests.append(self.test("student", "wrong-key", access, EPOCHS[1]))
+        absent = {"value": None, "reason": "made at random"}
+        documents = tokens_sha256([d[part] for d in self.documents for part in ("prompt", "response")])
+        pool = {"prompts": len(self.prompts), "sha256": self.pool_sha256(), "provenance": "fresh", "beacon": absent}
+        pool |= {"answer_tokens": 30, "contexts": {"value": "one-an-answer"}, "documents": {"value": documents}}
+        words = ("hypothesis", "order", "stopping", "refusals", "missing_rows", "effect")
+        return {name: "made at random" for name in words} | {
+            "format": "taggant-plan/1",
+            "number": self.rng.choice([1, 1, 2]),
+            "key_id": key,
+            "genesis_root": genesis["root"],
+            "spec": self.spec.text,
+            "tokenizer_sha256": genesis["tokenizer_sha256"],
+            "tests": tests,
+            "pool": pool,
+            "statistic_sha256": "00" * 32,
+            "sources": [{"name": "b", "sha256": "00" * 32, "created": absent, "keys": []}],
+            "reference": {"value": "b"},
+            "matchers": absent,
+            "exclusions": [],
+            "lambda_grid": list(range(13)),
+            "alpha": self.rng.choice([1e-6, 0.01, 0.3]),
+            "correction": "holm",
+            "futility": absent,
+            "power": absent,
+        }
+
+    def test(self, suspect, role, access, epoch):
+        name = f"{suspect}, {role}, {access}"
+        found = {"name": name, "suspect": suspect, "role": role, "access": access, "epoch": epoch}
+        return found | {"statistic": self.statistics[access], "sources": ["b"]}
+
+
+def tokens_sha256(lists):
+    return hashlib.sha256(b"".join(struct.pack(f"<{1 + len(part)}I", len(part), *part) for part in lists)).hexdigest()
+
+
+def stored(weights):
+    total = sum(weights) or 1
+    return [min(int(w / total * 65536), 65535) for w in weights]
+
+
+def packed(rows):
+    return base64.b64encode(np.array(rows, dtype="<u2").tobytes()).decode()
