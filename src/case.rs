@@ -268,13 +268,13 @@ fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     }
     let ln_level = ln(plan.level());
     let strictest = ln_level - ln(to_f64((family.len() as u64).max(1)));
-    let spoilt: Vec<Access> = standing_out(findings, ln_level).iter().map(|finding| finding.access).collect();
+    let spoilt = !standing_out(findings, ln_level).is_empty();
     let judged: Vec<(Option<f64>, Verdict)> = (0..findings.len())
         .map(|at| {
             let finding = &findings[at];
             let power = positive_control(findings, finding).map(|control| power(control, finding, strictest));
             let accused = finding.role.is_registered() && finding.adjusted_ln_p <= ln_level;
-            let sound = !spoilt.contains(&finding.access) && has_innocent(plan, findings, at);
+            let sound = !spoilt && has_innocent(plan, findings, at);
             let stands_out = finding.verdict_ln_p <= ln_level;
             let verdict = match (accused && sound, power) {
                 (true, _) => Verdict::EvidenceFound,
@@ -313,17 +313,13 @@ fn can_reach(finding: &Finding, ln_p: f64) -> bool {
     finding.summary.draws > 0 && finding.summary.ln_p_min.is_none_or(|least| least <= ln_p)
 }
 
-/// The negative controls with p ≤ 0.01/m, or at the plan's level; m in their access that could get there. No finding of
-/// that access stands beside one.
+/// The negative controls with p ≤ 0.01/m, or at the plan's level; m that could get there. No finding stands beside one,
+/// whatever it looked at: a key or an analysis that accuses one innocent accuses others.
 fn standing_out(findings: &[Finding], ln_level: f64) -> Vec<&Finding> {
-    let of =
-        |access: Access| findings.iter().filter(move |f| f.access == access && f.role.is_negative_control());
-    let near = |access: Access| {
-        let m = of(access).filter(|finding| can_reach(finding, ln(0.01))).count() as u64;
-        let least = ln(0.01 / to_f64(m.max(1))).max(ln_level);
-        of(access).filter(move |finding| finding.verdict_ln_p <= least)
-    };
-    [Access::Text, Access::Distributions, Access::Reading].into_iter().flat_map(near).collect()
+    let controls = || findings.iter().filter(|finding| finding.role.is_negative_control());
+    let able = controls().filter(|finding| can_reach(finding, ln(0.01))).count() as u64;
+    let least = ln(0.01 / to_f64(able.max(1))).max(ln_level);
+    controls().filter(|finding| finding.verdict_ln_p <= least).collect()
 }
 
 /// The chance that the test of `finding` would pass `ln_level` if its suspect were as the positive control is: a normal
@@ -383,9 +379,12 @@ mod tests {
     #[test]
     fn whatever_control_stands_out_nothing_is_found() {
         for control in ["control", "innocent-1", "innocent-2"] {
-            let verdict = primary(|draft| draft.copy_text("student", control));
+            let verdict = primary(|draft| draft.copy(Access::Text, "student", control));
             assert_eq!(verdict, Verdict::Inconclusive, "{control}");
         }
+        // The primary test looks at text: an innocent whose distributions stand out spoils it too.
+        let verdict = primary(|draft| draft.copy(Access::Distributions, "student", "innocent-1"));
+        assert_eq!(verdict, Verdict::Inconclusive);
         let marked = |draft: &mut fixture::Draft| {
             let epoch = draft.plan.tests[0].epoch.clone();
             draft
@@ -430,7 +429,7 @@ mod tests {
     fn an_innocent_is_never_found_whatever_the_level() {
         let mut draft = fixture::draft();
         draft.plan.alpha = 0.9;
-        draft.copy_text("student", "innocent-1");
+        draft.copy(Access::Text, "student", "innocent-1");
         for finding in draft.sealed().analysis.findings {
             let accused = finding.verdict == Verdict::EvidenceFound;
             assert!(!accused || finding.role.is_registered(), "{}", finding.test);

@@ -406,6 +406,11 @@ pub enum ScoreError {
     /// An expectation that no distributions add up to.
     #[error("the expectation adds up to more than the text has contexts: it was not made from distributions")]
     ExpectationTotal,
+    /// An expectation that lists more draws than the rule for its width.
+    #[error(
+        "the expectation lists pairs that the text does not show; at widths of 2 and more only observed pairs count"
+    )]
+    Unobserved,
     /// The scheme has no key.
     #[error("the scheme was opened without a key")]
     NoArm,

@@ -76,13 +76,12 @@ impl Draft {
         texts.for_each(|test| test.statistic = Statistic::TextResidual);
     }
 
-    /// Gives a suspect the text of another.
-    pub(super) fn copy_text(&mut self, from: &str, to: &str) {
-        let text = |material: &&mut Material, name: &str| {
-            material.suspect == name && material.access() == Access::Text
-        };
-        let content = self.material.iter_mut().find(|material| text(material, from)).unwrap().content.clone();
-        self.material.iter_mut().find(|material| text(material, to)).unwrap().content = content;
+    /// Gives a suspect what another gave in some access.
+    pub(super) fn copy(&mut self, access: Access, from: &str, to: &str) {
+        let of =
+            |material: &&mut Material, name: &str| material.suspect == name && material.access() == access;
+        let content = self.material.iter_mut().find(|material| of(material, from)).unwrap().content.clone();
+        self.material.iter_mut().find(|material| of(material, to)).unwrap().content = content;
     }
 }
 

@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_control_that_stands_out_is_said_first() {
         let mut draft = fixture::draft();
-        draft.copy_text("student", "innocent-1");
+        draft.copy(Access::Text, "student", "innocent-1");
         let page = words(&page(&draft.sealed().bundle(), &[]));
         for said in [
             "Verdict: inconclusive",

@@ -126,11 +126,17 @@ impl Text {
     /// Visits every pair that the text or the expectation names, by window and token.
     ///
     /// # Errors
-    /// An expectation for another text, or one that expects more than there are contexts.
+    /// An expectation for another text, one that expects more than there are contexts, or, at widths of 2 and more, one
+    /// that lists pairs which the suspect did not write: which of those count would be a choice.
     pub fn pairs(&self, expectation: &Expectation, mut visit: impl FnMut(Pair)) -> Result<(), ScoreError> {
+        let observed_only = self.counter.width.tokens() >= 2;
         for ((window, seen), first) in (0..).zip(self.seen()).zip(&self.clusters) {
             let after = expectation.after(self.counter.windows.get(window))?;
             check_total(&seen, after)?;
+            let observed = |token: &TokenId| seen.binary_search_by_key(token, |(token, _)| *token).is_ok();
+            if observed_only && !after.keys().all(observed) {
+                return Err(ScoreError::Unobserved);
+            }
             let mut expected =
                 after.iter().map(|(token, units)| (*token, f64::from(*units) / UNITS)).peekable();
             let unseen = |(token, nb)| Pair { coin: Coin { window, token }, n: 0, nb, cluster: *first };
@@ -363,6 +369,18 @@ mod tests {
         assert_eq!(Text::count(zero, [(0, &unknown)]).unwrap_err(), ScoreError::UnknownOriginAtWidth0);
         assert!(Text::count(zero, [(0, &exchange(&[0], &[1]))]).is_ok());
         assert!(Text::count(Width::new(1).unwrap(), [(0, &unknown)]).is_ok());
+    }
+
+    #[test]
+    fn at_wide_windows_only_pairs_that_were_written_count() {
+        let evidence = |over| {
+            let text = Text::count(Width::new(2).unwrap(), [(0, &exchange(&[0, 1], &[2, 0]))]).unwrap();
+            let mut expecting = Expecting::new(&text, over);
+            expecting.expect(0, 3, &[0.5, 0.25, 0.25].repeat(2)).unwrap();
+            text.residual(&expecting.finish().unwrap(), 0.0, None)
+        };
+        assert_eq!(evidence(Over::Observed).unwrap().coefficients().entries().len(), 2);
+        assert_eq!(evidence(Over::Vocabulary(3)).unwrap_err(), ScoreError::Unobserved);
     }
 
     #[test]

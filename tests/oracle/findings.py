@@ -170,9 +170,9 @@ def judged(plan, found):
     return lines
 
 
-def stands_out(tests, found, access, level):
-    """Whether a negative control of this access rejects at the level, or at 0.01 by the number of those that could."""
-    controls = [i for i, t in enumerate(tests) if t["access"] == access and t["role"] in NEGATIVE]
+def stands_out(tests, found, level):
+    """Whether a negative control rejects at the level, or at 0.01 by the number of those that could."""
+    controls = [i for i, t in enumerate(tests) if t["role"] in NEGATIVE]
     able = sum(reaches(found[i], math.log(0.01)) for i in controls)
     limit = max(mp.log(mpf("0.01") / max(1, able)), level)
     return any(found[i]["ln_p"] <= limit for i in controls)
@@ -197,7 +197,7 @@ def power(tests, found, i, level):
 
 def verdict(tests, found, i, level, adjusted, power):
     """Evidence needs a p that holds after correction, an innocent that could have rejected (at least a quarter as many
-    draws) and no negative control of the same access that came near; its absence needs power.
+    draws) and no negative control that came near; its absence needs power.
     """
     test = tests[i]
     same = ("access", "statistic", "epoch")
@@ -209,7 +209,7 @@ def verdict(tests, found, i, level, adjusted, power):
         for j, t in enumerate(tests)
     )
     rejected = test["role"] in ("student", "control", "suspect") and adjusted <= level
-    if rejected and innocent and not stands_out(tests, found, test["access"], level):
+    if rejected and innocent and not stands_out(tests, found, level):
         return "evidence-found"
     if power is not None and power >= 0.9 and not rejected and found[i]["ln_p"] > level:
         return "no-evidence"

@@ -177,7 +177,10 @@ class Material:
             "tests": tests,
             "pool": pool,
             "statistic_sha256": "00" * 32,
-            "sources": [{"name": "b", "sha256": "00" * 32, "created": absent, "keys": []}],
+            "first_served": [{"epoch": epoch, "time": absent} for epoch in EPOCHS],
+            "sources": [
+                {"name": "b", "sha256": "00" * 32, "created": absent, "independent": "own-work", "keys": []}
+            ],
             "reference": {"value": "b"},
             "matchers": absent,
             "exclusions": [],

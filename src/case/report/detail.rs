@@ -231,7 +231,7 @@ pub(super) fn controls(view: &View<'_>) -> Markup {
             h3 { "Negative controls: nothing may come of them" }
             p {
                 "The wrong key marked nothing; innocents cannot have seen a marked answer, and share the language and the luck of "
-                "this key. A control with p ≤ 0.01/m, m of them in the same access, leaves nothing better than inconclusive. "
+                "this key. A control with p ≤ 0.01/m, m of them that could, leaves nothing better than inconclusive. "
                 @if negative == 0 {
                     strong { "There were none." }
                 } @else if near.is_empty() {

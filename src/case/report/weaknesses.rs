@@ -55,7 +55,7 @@ fn about_controls(view: &View<'_>) -> Markup {
             li.alarm {
                 strong { "A control stands out." } " "
                 (near.iter().map(|finding| finding.test.as_str()).collect::<Vec<_>>().join("; "))
-                ": this cannot have seen a marked answer and still agrees with the key. No finding of the same access counts."
+                ": this cannot have seen a marked answer and still agrees with the key. No finding counts."
             }
         }
         @if !untested.is_empty() {
