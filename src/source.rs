@@ -2,8 +2,11 @@
 
 pub mod files;
 pub mod keys;
+mod logprobs;
 #[cfg(feature = "models")]
 pub mod model;
 #[cfg(feature = "models")]
 pub mod reference;
+#[cfg(feature = "models")]
+pub mod spelling;
 pub mod text;

@@ -45,9 +45,9 @@ const INPUT_OUTPUT: &[&str] = &[
     "getrandom",
 ];
 
-/// Where `libm` may be called: one module for reported numbers, the law's own value, the weight of a window, and the
-/// embedder's race.
-const LIBM: &[&str] = &["law", "scheme/gumbel", "score/exposure", "stat/math"];
+/// Where `libm` may be called: one module for reported numbers, the law's own value, the weight of a window, the
+/// embedder's race, and where an API's logarithms become probabilities.
+const LIBM: &[&str] = &["law", "scheme/gumbel", "score/exposure", "source/logprobs", "stat/math"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")
