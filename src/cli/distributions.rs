@@ -123,9 +123,11 @@ impl Distributions {
     }
 
     fn aligned(&self, before: &[TokenId], position: &Position) -> Option<Aligned> {
-        let known =
-            |Listed { bytes, probability }: &_| Known { bytes: bytes.as_deref(), probability: *probability };
-        let known: Vec<Known<'_>> = position.top.iter().map(known).collect();
+        let known: Vec<Known<'_>> = position
+            .top
+            .iter()
+            .map(|Listed { bytes, probability }| Known { bytes: bytes.as_deref(), probability: *probability })
+            .collect();
         align(&self.teacher, before, &known)
     }
 

@@ -224,7 +224,7 @@ fn lost(loss: LossReport) -> String {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let [low, middle, high] = loss.quantiles.map(percent);
     format!(
-        "aligned     {} of {} contexts; the others lie inside one of the tokenizer's tokens\n\
+        "aligned     {} of {} contexts; before the others the tokenizer cuts the text otherwise\n\
          lost there  {} of the probability (10, 50, 90 % of contexts: {low}, {middle}, {high}): {} on tokens that are several \
          of the tokenizer's,\n            \
          {} on tokens that change those before them, {} on no text, {} not returned\n",
