@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 enum Access {
     /// "response" or "response_tokens"
     Text,
-    /// "logprobs", as chat APIs return them: tokens of any vocabulary, aligned with those of --tokenizer
+    /// "logprobs", as chat APIs return them, in any vocabulary
     Distributions,
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     spec: Spec,
     #[command(flatten)]
     counting: counting::Arguments,
-    /// The tokenizer of text rows: embedded, smollm2, a GGUF file or a tokenizer.json
+    /// The tokenizer that the mark was made with: embedded, smollm2, a GGUF file or a tokenizer.json
     #[arg(long, value_name = "TOKENIZER")]
     tokenizer: Option<String>,
     /// Print JSON
