@@ -50,7 +50,7 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
     eprintln!("{} texts to learn, {} held out", training.len(), held_out.len());
     fs::create_dir_all(&plan.out)?;
     let path = |name: &str| plan.out.join(name);
-    fs::write(path("tokenizer.json"), train_tokenizer(&training, Config::default().vocab)?)?;
+    fs::write(path("tokenizer.json"), train_tokenizer(&training)?)?;
     fs::write(path("prompts.txt"), openings(&held_out, &training).join("\n") + "\n")?;
     let tokenizer = Tokenizer::from_file(&path("tokenizer.json"))?;
     let stream = |records: &mut dyn Iterator<Item = &Record>| stream(&tokenizer, records);
@@ -133,15 +133,8 @@ fn hash(text: &str) -> u64 {
     digest.iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte))
 }
 
-/// A tokenizer that is not the embedded one: of `size` tokens, from the student's half of the text.
-pub(crate) fn other_tokenizer(text: &Path, size: usize) -> Result<String> {
-    let mut records = read(text)?;
-    records.retain(|record| record.half == 'b' && !is_held_out(record));
-    train_tokenizer(&records, size)
-}
-
 /// A byte-level BPE over the texts: `END`, the 256 bytes, then merges. Digits stand alone.
-fn train_tokenizer(records: &[Record], size: usize) -> Result<String> {
+fn train_tokenizer(records: &[Record]) -> Result<String> {
     let bpe = BPE::builder().build().map_err(as_error)?;
     let mut tokenizer: TokenizerImpl<BPE, NormalizerWrapper, Sequence, PostProcessorWrapper, ByteLevel> =
         TokenizerImpl::new(bpe);
@@ -151,7 +144,7 @@ fn train_tokenizer(records: &[Record], size: usize) -> Result<String> {
     ])));
     tokenizer.with_decoder(Some(ByteLevel::default()));
     let mut trainer = BpeTrainer::builder()
-        .vocab_size(size)
+        .vocab_size(Config::default().vocab)
         .special_tokens(vec![AddedToken::from(END, true)])
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .show_progress(false)

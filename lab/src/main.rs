@@ -1,6 +1,5 @@
 //! Experiments behind Taggant's embedded models and recorded results.
 
-mod alignment;
 mod bases;
 mod corpus;
 mod strength;
@@ -19,14 +18,12 @@ usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--
        taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-passes N] [--student-passes N] [--seed S]
        taggant-lab strength --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
        taggant-lab table FILE.jsonl
-       taggant-lab alignment [--text FOLDER] [--seeds N]
 
 Set RAYON_NUM_THREADS=1 so that each worker keeps to one core.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
-        Some("alignment") => alignment(&arguments[1..]),
         Some("bases") => bases(&arguments[1..]),
         Some("corpus") => corpus(&arguments[1..]),
         Some("strength") => strength(&arguments[1..]),
@@ -43,12 +40,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn alignment(arguments: &[String]) -> corpus::Result<()> {
-    let seeds = option(arguments, "--seeds").unwrap_or("2");
-    let seeds = seeds.parse().map_err(|_| format!("--seeds {seeds}: not a whole number"))?;
-    alignment::run(Path::new(option(arguments, "--text").unwrap_or("lab/text")), seeds)
 }
 
 fn bases(arguments: &[String]) -> corpus::Result<()> {

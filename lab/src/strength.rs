@@ -191,7 +191,7 @@ fn harvest(lab: &Lab, run: &Run) -> Result<Harvest> {
 }
 
 /// Answers of `model` with `tokens` tokens in all.
-pub(crate) fn write(
+fn write(
     lab: &Lab,
     model: &SmallModel,
     embedder: Option<&Embedder>,
@@ -443,7 +443,7 @@ fn predictions<'a>(
 }
 
 /// The `k` likeliest tokens, likeliest first.
-pub(crate) fn likeliest(q: &[f32], k: usize) -> Vec<(TokenId, f32)> {
+fn likeliest(q: &[f32], k: usize) -> Vec<(TokenId, f32)> {
     let mut all: Vec<(TokenId, f32)> = (0..).zip(q.iter().copied()).collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     all.truncate(k);
