@@ -4,6 +4,7 @@ mod calibrate;
 mod case;
 mod counting;
 mod demo;
+mod distributions;
 mod generate;
 mod key;
 mod model;

@@ -7,6 +7,7 @@
 //! - *Adaptive* ([`Reading`]): the suspect reads text marked under the scored key. It predicts; each window is opened
 //!   once, after the prediction was fixed; its only verdict is an e-process.
 
+pub mod alignment;
 mod exposure;
 mod reading;
 mod residual;
@@ -25,7 +26,7 @@ use crate::token::{TokenId, Width};
 pub use exposure::Exposure;
 pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
-pub use rows::{Prediction, Row, Weight, argmax, mass, residual};
+pub use rows::{Prediction, Row, Weight, argmax, mass, residual, residual_of_known};
 pub use sums::Sums;
 
 /// One prompt and its answer, as token ids.

@@ -2,9 +2,12 @@
 
 pub mod files;
 pub mod keys;
+mod logprobs;
 #[cfg(feature = "models")]
 pub mod model;
 #[cfg(feature = "models")]
 pub mod reference;
 pub mod response;
+#[cfg(feature = "models")]
+pub mod spelling;
 pub mod text;

@@ -36,6 +36,15 @@ impl Width {
     }
 }
 
+/// A tokenizer, as far as text has to be held against tokens.
+pub trait Spelling {
+    /// The bytes that a token stands for; `None` for control tokens and ids without a token.
+    fn bytes(&self, token: TokenId) -> Option<&[u8]>;
+
+    /// The tokens of `text`, markup taken as text; `None` where it ends inside a character, is no text, or cannot be spelt.
+    fn encode(&self, text: &[u8]) -> Option<Vec<TokenId>>;
+}
+
 impl fmt::Display for Width {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

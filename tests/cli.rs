@@ -128,6 +128,57 @@ fn a_reference_sees_the_mark_sooner_than_counting_does() {
     assert!(refused.status.code() == Some(2) && said(&refused).contains("--reference"), "{}", said(&refused));
 }
 
+/// A suspect whose tokens are words, and that expects the word it wrote: what its API would say.
+fn by_words(answer: &serde_json::Value) -> String {
+    let text = answer["response"].as_str().unwrap();
+    let ends = text.match_indices(' ').map(|(at, _)| at).filter(|at| *at > 0).chain([text.len()]);
+    let mut start = 0;
+    let word = |end: usize| {
+        let word = &text[start..end];
+        start = end;
+        serde_json::json!({
+            "token": word, "logprob": -0.1,
+            "top_logprobs": [{ "token": word, "logprob": -0.1 }, { "token": "…", "logprob": -3.0 }],
+        })
+    };
+    let content: Vec<_> = ends.map(word).collect();
+    let row = serde_json::json!({
+        "id": answer["id"], "prompt": answer["prompt"], "logprobs": { "content": content },
+    });
+    row.to_string()
+}
+
+#[test]
+fn a_suspect_that_speaks_in_words_shows_the_mark_where_words_are_tokens() {
+    let folder = folder("words");
+    fs::write(folder.join("k.json"), include_str!("cli/alignment.in/key.json")).unwrap();
+    let openings = include_str!("../corpora/prompts.txt").lines().take(60).enumerate();
+    let prompts: Vec<String> = openings
+        .map(|(id, opening)| serde_json::json!({ "id": id.to_string(), "prompt": opening }).to_string())
+        .collect();
+    fs::write(folder.join("prompts.jsonl"), prompts.join("\n")).unwrap();
+    let mark =
+        ["--key", "k.json", "--key-permissions", "mounted", "--epoch", "e", "--spec", "green/1/w1/b2/t1"];
+    let z = |unmarked: &[&str], statistic: &str| {
+        let generate = [&["generate"], &mark[..], unmarked, &["prompts.jsonl"]].concat();
+        let answers = String::from_utf8(taggant(&folder, &generate).stdout).unwrap();
+        let rows: Vec<String> =
+            answers.lines().map(|line| by_words(&serde_json::from_str(line).unwrap())).collect();
+        fs::write(folder.join("rows.jsonl"), rows.join("\n")).unwrap();
+        let score = ["--access", "distributions", "--tokenizer", "embedded", "--json", "rows.jsonl"];
+        let scored = taggant(&folder, &[&["score"], &mark[..], &["--statistic", statistic], &score].concat());
+        assert!(scored.status.success(), "{}", said(&scored));
+        let report: serde_json::Value = serde_json::from_slice(&scored.stdout).unwrap();
+        let (contexts, lost) = (&report["alignment"]["contexts"], &report["alignment"]["lost"]);
+        assert!(contexts.as_u64() > Some(1_000) && lost.as_f64() < Some(0.9), "{report}");
+        report["z"].as_f64().unwrap()
+    };
+    for statistic in ["argmax", "mass"] {
+        let (marked, plain) = (z(&[], statistic), z(&["--unmarked"], statistic));
+        assert!(marked > 4.0 && plain < 4.0, "{statistic}: {marked} {plain}");
+    }
+}
+
 #[test]
 fn what_cannot_be_written_leaves_nothing_behind() {
     let folder = folder("unwritable");

@@ -46,8 +46,9 @@ const INPUT_OUTPUT: &[&str] = &[
 ];
 
 /// Where `libm` may be called: one module for reported numbers, the law's own value, the weight of a window, a plan's
-/// response curve, and the embedder's race.
-const LIBM: &[&str] = &["law", "scheme/gumbel", "score/exposure", "source/response", "stat/math"];
+/// response curve, the embedder's race, and where an API's logarithms become probabilities.
+const LIBM: &[&str] =
+    &["law", "scheme/gumbel", "score/exposure", "source/logprobs", "source/response", "stat/math"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -8,9 +8,10 @@ use crate::ModelError;
 use crate::gguf::Gguf;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
+use tokenizers::decoders::DecoderWrapper;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -146,6 +147,26 @@ impl Tokenizer {
         self.inner.decode(tokens, true).map_err(failed)
     }
 
+    /// The bytes that each token stands for, by id; `None` for control tokens and ids without a token.
+    ///
+    /// # Errors
+    ///
+    /// When the tokenizer is not a byte-level one: then a token's bytes may depend on where it stands.
+    pub fn spellings(&self) -> Result<Vec<Option<Vec<u8>>>, ModelError> {
+        if !matches!(self.inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
+            return Err(failed(
+                "it is not byte-level: its tokens cannot be held against another vocabulary's",
+            ));
+        }
+        let (bytes, added) = (byte_of_char(), self.inner.get_added_tokens_decoder());
+        let spelling = |id: u32| match added.get(&id) {
+            Some(token) if token.special => None,
+            Some(token) => Some(token.content.clone().into_bytes()),
+            None => self.inner.id_to_token(id)?.chars().map(|c| bytes.get(&c).copied()).collect(),
+        };
+        Ok((0..).take(self.vocab_size).map(spelling).collect())
+    }
+
     /// The id of a token by its spelling in the vocabulary, such as `<|im_end|>`.
     #[must_use]
     pub fn id(&self, token: &str) -> Option<u32> {
@@ -185,6 +206,15 @@ impl Tokenizer {
         ids.extend(self.encode("assistant\n")?);
         Ok(ids)
     }
+}
+
+/// The byte behind each character of a byte-level vocabulary (Radford et al. 2019): printable Latin-1 stands for itself,
+/// the other bytes for the characters from U+0100 on.
+fn byte_of_char() -> HashMap<char, u8> {
+    let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let itself = (0..=u8::MAX).filter(printable).map(|byte| (char::from(byte), byte));
+    let others = ('\u{100}'..).zip((0..=u8::MAX).filter(|byte| !printable(byte)));
+    itself.chain(others).collect()
 }
 
 /// The rules that cut text into words before merging.
@@ -229,7 +259,7 @@ fn unsupported(kind: &str) -> ModelError {
 
 #[cfg(test)]
 mod tests {
-    use super::Tokenizer;
+    use super::{DecoderWrapper, Tokenizer};
     use crate::ModelError;
     use crate::gguf::{Gguf, fixture};
     use candle_core::quantized::gguf_file::Value;
@@ -296,6 +326,24 @@ mod tests {
             from_metadata("digest-merges", &metadata).expect("a tokenizer").digest(),
             tokenizer.digest()
         );
+    }
+
+    #[test]
+    fn the_spellings_of_a_text_s_tokens_are_its_bytes() {
+        let tokenizer = tiny("spellings");
+        let spellings = tokenizer.spellings().expect("a byte-level tokenizer");
+        assert_eq!(spellings.len(), tokenizer.vocab_size());
+        let control = tokenizer.id("<|im_end|>").expect("a control token");
+        assert_eq!(spellings[control as usize], None);
+        let every: String = (0..0x800).filter_map(char::from_u32).chain("the theme 👋🏽 ".chars()).collect();
+        let tokens = tokenizer.encode(&every).expect("tokens");
+        let bytes: Vec<u8> =
+            tokens.iter().flat_map(|&token| spellings[token as usize].clone().expect("bytes")).collect();
+        assert_eq!(bytes, every.as_bytes());
+        let mut other = tokenizer.inner.clone();
+        other.with_decoder(None::<DecoderWrapper>);
+        let error = Tokenizer::new(other).expect("a tokenizer").spellings().expect_err("another kind");
+        assert!(error.to_string().contains("not byte-level"), "{error}");
     }
 
     #[test]

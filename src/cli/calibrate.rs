@@ -17,9 +17,9 @@ use super::output::Stages;
 use super::{Failure, now, output, rows};
 use crate::key::{Epoch, Secret};
 use crate::scheme::Spec;
-use crate::score::{Evidence, Exchange};
+use crate::score::Evidence;
 use crate::source::model;
-use crate::source::text::{BadLines, Kind};
+use crate::source::text::{BadLines, Kind, Row};
 use crate::stat::calibration::Calibration;
 use crate::stat::math::{Sum, ln, sqrt, to_f64};
 use crate::stat::verdict::verdict_tail;
@@ -118,13 +118,9 @@ fn innocent(
     stages: &mut Stages,
 ) -> Result<Innocent, Failure> {
     let found = rows::read(file, Kind::Exchanges, BadLines::Refuse)?.rows;
-    let exchanges: Vec<(u32, Exchange)> = found
-        .iter()
-        .zip(0..)
-        .map(|(row, cluster)| Ok((cluster, rows::exchange(row, tokenizer)?)))
-        .collect::<Result<_, Failure>>()?;
+    let numbered: Vec<(u32, &Row)> = (0..).zip(&found).collect();
     let digest = Sha256::digest(crate::source::files::read(file)?);
-    let evidence = counting.evidence(&exchanges)?;
+    let evidence = counting.count(&numbered, tokenizer)?.evidence;
     let scored =
         evidence.coefficients().entries().iter().filter(|entry| entry.coefficient != 0).count() as u64;
     if scored == 0 {

@@ -6,22 +6,28 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use taggant_model::tokenizer::Tokenizer;
 
+use super::distributions::{Comparing, Distributions};
 use super::{Failure, rows};
 use crate::key::{Epoch, Secret};
 use crate::law::Law;
 use crate::scheme::{Arm, Scheme, Spec};
+use crate::score::alignment::Losses;
 use crate::score::{
     Counter, Evidence, Exchange, Expectation, Expecting, Exposure, Over, SHRINK, Text, TextStatistic,
 };
 use crate::source::reference::Reference;
-use crate::source::text::{BadLines, Kind};
+use crate::source::text::{BadLines, Kind, Row};
 use crate::token::Width;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// How a draw counts that occurs n times; with --reference: compared with how often it was expected
-    #[arg(long, value_enum, default_value_t = Statistic::Distinct, conflicts_with = "reference")]
-    statistic: Statistic,
+    /// What of a row is scored: its answer, or the suspect's probabilities along it
+    #[arg(long, value_enum, default_value_t = Access::Text)]
+    access: Access,
+    /// How a draw counts [default: distinct for text, argmax for distributions]; with --reference: compared with what was
+    /// expected
+    #[arg(long, value_enum, conflicts_with = "reference")]
+    statistic: Option<Statistic>,
     /// Compare with a model that the key never marked anything for: embedded, smollm2 or a GGUF file; several are averaged
     #[arg(long, value_name = "MODEL")]
     pub(super) reference: Vec<String>,
@@ -30,21 +36,24 @@ pub(super) struct Arguments {
     exposure: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Statistic {
-    /// once
-    Distinct,
-    /// √n times (weighted draws; the exact lattice tail)
-    RootCount,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Access {
+    /// "response" or "response_tokens"
+    Text,
+    /// "logprobs", as chat APIs return them, in any vocabulary
+    Distributions,
 }
 
-impl From<Statistic> for TextStatistic {
-    fn from(statistic: Statistic) -> Self {
-        match statistic {
-            Statistic::Distinct => Self::Distinct,
-            Statistic::RootCount => Self::RootCount,
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Statistic {
+    /// text: once
+    Distinct,
+    /// text: √n times for n occurrences (weighted draws; the exact lattice tail)
+    RootCount,
+    /// distributions: once where it is the likeliest after its window
+    Argmax,
+    /// distributions: by its probability
+    Mass,
 }
 
 /// What is counted, before any key is touched.
@@ -52,6 +61,15 @@ impl From<Statistic> for TextStatistic {
 pub(super) enum Counting {
     Text { width: Width, statistic: TextStatistic },
     Residual { width: Width, reference: Reference, exposure: Option<Exposure> },
+    Distributions(Distributions),
+}
+
+/// What was counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) evidence: Evidence,
+    /// What aligning the suspect's vocabulary lost.
+    pub(super) losses: Option<Losses>,
 }
 
 impl Counting {
@@ -63,19 +81,30 @@ impl Counting {
         tokenizer: Option<&Tokenizer>,
     ) -> Result<Self, Failure> {
         let width = spec.width();
-        if arguments.reference.is_empty() {
-            return Ok(Self::Text { width, statistic: arguments.statistic.into() });
-        }
-        if matches!(spec.law(), Law::Exponential) {
+        if !arguments.reference.is_empty() && matches!(spec.law(), Law::Exponential) {
             return Err(Failure(
                 "--reference: a residual has signs, and a Gumbel draw no bound below; score without"
                     .to_owned(),
             ));
         }
-        let reference = Reference::open(&arguments.reference)?;
         let exposure =
             arguments.exposure.as_deref().map(|file| exposure(file, spec, secret, tokenizer)).transpose()?;
-        Ok(Self::Residual { width, reference, exposure })
+        if arguments.access == Access::Distributions {
+            let comparing = arguments.comparing(exposure)?;
+            return Ok(Self::Distributions(Distributions::new(width, comparing, tokenizer)?));
+        }
+        if !arguments.reference.is_empty() {
+            let reference = Reference::open(&arguments.reference)?;
+            return Ok(Self::Residual { width, reference, exposure });
+        }
+        let statistic = match arguments.statistic.unwrap_or(Statistic::Distinct) {
+            Statistic::Distinct => TextStatistic::Distinct,
+            Statistic::RootCount => TextStatistic::RootCount,
+            Statistic::Argmax | Statistic::Mass => {
+                return Err(Failure("--statistic: that one needs --access distributions".to_owned()));
+            }
+        };
+        Ok(Self::Text { width, statistic })
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -83,24 +112,60 @@ impl Counting {
             Self::Text { statistic: TextStatistic::Distinct, .. } => "distinct",
             Self::Text { statistic: TextStatistic::RootCount, .. } => "root-count",
             Self::Residual { .. } => "residual",
+            Self::Distributions(distributions) => distributions.name(),
         }
     }
 
-    pub(super) fn evidence(&self, exchanges: &[(u32, Exchange)]) -> Result<Evidence, Failure> {
-        match self {
+    /// Counts rows, each with the number of its cluster.
+    pub(super) fn count(
+        &self,
+        rows: &[(u32, &Row)],
+        tokenizer: Option<&Tokenizer>,
+    ) -> Result<Counted, Failure> {
+        let evidence = match self {
             Self::Text { width, statistic } => {
                 let mut counter = Counter::new(*width);
-                for (cluster, exchange) in exchanges {
-                    counter.exchange(exchange, *cluster)?;
+                for (cluster, exchange) in exchanges(rows, tokenizer)? {
+                    counter.exchange(&exchange, cluster)?;
                 }
-                Ok(counter.finish(*statistic))
+                counter.finish(*statistic)
             }
             Self::Residual { width, reference, exposure } => {
-                let text =
-                    Text::count(*width, exchanges.iter().map(|(cluster, exchange)| (*cluster, exchange)))?;
-                let exchanges = exchanges.iter().map(|(_, exchange)| exchange);
-                let expectation = expectation(*width, &text, exchanges, reference)?;
-                Ok(text.residual(&expectation, SHRINK, exposure.as_ref())?)
+                beside(*width, &exchanges(rows, tokenizer)?, reference, exposure.as_ref())?
+            }
+            Self::Distributions(distributions) => return distributions.count(rows),
+        };
+        Ok(Counted { evidence, losses: None })
+    }
+}
+
+fn exchanges(rows: &[(u32, &Row)], tokenizer: Option<&Tokenizer>) -> Result<Vec<(u32, Exchange)>, Failure> {
+    rows.iter().map(|(cluster, row)| Ok((*cluster, rows::exchange(row, tokenizer)?))).collect()
+}
+
+fn beside(
+    width: Width,
+    exchanges: &[(u32, Exchange)],
+    reference: &Reference,
+    exposure: Option<&Exposure>,
+) -> Result<Evidence, Failure> {
+    let text = Text::count(width, exchanges.iter().map(|(cluster, exchange)| (*cluster, exchange)))?;
+    let exchanges = exchanges.iter().map(|(_, exchange)| exchange);
+    let expectation = expectation(width, &text, exchanges, reference)?;
+    Ok(text.residual(&expectation, SHRINK, exposure)?)
+}
+
+impl Arguments {
+    /// What distributions are compared with.
+    fn comparing(&self, exposure: Option<Exposure>) -> Result<Comparing, Failure> {
+        if !self.reference.is_empty() {
+            return Ok(Comparing::Reference { names: self.reference.clone(), exposure });
+        }
+        match self.statistic.unwrap_or(Statistic::Argmax) {
+            Statistic::Argmax => Ok(Comparing::Argmax),
+            Statistic::Mass => Ok(Comparing::Mass),
+            Statistic::Distinct | Statistic::RootCount => {
+                Err(Failure("--statistic: that one needs --access text".to_owned()))
             }
         }
     }

@@ -22,6 +22,10 @@ pub(super) fn read(file: &Path, kind: Kind, bad: BadLines) -> Result<Rows, Failu
 }
 
 /// A row of unknown origin as an exchange. Text lacks the chat template, so only token prompts are whole contexts.
+///
+/// Prompt and answer are cut apart: in service an answer began with a token of its own, behind the template, so apart its
+/// text gives back the tokens that were marked. Together, its first letters could be drawn into the prompt's last token.
+/// Validity does not depend on it.
 pub(super) fn exchange(row: &Row, tokenizer: Option<&Tokenizer>) -> Result<Exchange, Failure> {
     let encode = |field: &str, text: &str| -> Result<Vec<TokenId>, Failure> {
         let tokenizer = tokenizer.ok_or_else(|| {

@@ -9,16 +9,19 @@ use serde::Serialize;
 
 use taggant_model::tokenizer::Tokenizer;
 
-use super::counting::{self, Counting};
+use super::counting::{self, Counted, Counting};
 use super::{Failure, key, output, rows, verdict};
 use crate::key::{Epoch, KeyId};
 use crate::law::{Draws, Law};
 use crate::scheme::Spec;
-use crate::score::{Exchange, Skipped};
+use crate::score::Skipped;
+use crate::score::alignment::{self, LossReport, Losses, RoundTrip};
 use crate::source::model;
-use crate::source::text::{BadLines, Kind, Row};
+use crate::source::spelling::Spelt;
+use crate::source::text::{BadLines, Content, Kind, Row};
 use crate::stat::math::log10_from_ln;
 use crate::stat::verdict::{Summary, TailMethod};
+use crate::token::{Spelling, Width};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -32,7 +35,7 @@ pub(super) struct Arguments {
     spec: Spec,
     #[command(flatten)]
     counting: counting::Arguments,
-    /// The tokenizer of text rows: embedded, smollm2, a GGUF file or a tokenizer.json
+    /// The tokenizer that the mark was made with: embedded, smollm2, a GGUF file or a tokenizer.json
     #[arg(long, value_name = "TOKENIZER")]
     tokenizer: Option<String>,
     /// Print JSON
@@ -62,6 +65,12 @@ struct Report {
     rows_without_prompt: usize,
     positions: u64,
     skipped: Skipped,
+    /// Where rows carry tokens and text, and a tokenizer is given: what it would cost to have the text only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round_trip: Option<RoundTrip>,
+    /// What was lost where the suspect's vocabulary is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alignment: Option<LossReport>,
     #[serde(flatten)]
     summary: Summary,
 }
@@ -72,11 +81,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let rows = rows::read(&arguments.file, Kind::Exchanges, bad)?;
     let tokenizer = arguments.tokenizer.as_deref().map(model::tokenizer).transpose()?;
     let counting = Counting::new(&arguments.counting, arguments.spec, Some(&secret), tokenizer.as_ref())?;
-    let by_epoch = exchanges_by_epoch(&rows.rows, arguments, tokenizer.as_ref())?;
+    let by_epoch = by_epoch(&rows.rows, arguments)?;
     let mut pooled: Option<Draws> = None;
+    let mut alignment: Option<Losses> = None;
     let (mut skipped, mut positions) = (Skipped::default(), 0);
-    for (epoch, exchanges) in &by_epoch {
-        let evidence = counting.evidence(exchanges)?;
+    for (epoch, rows) in &by_epoch {
+        let Counted { evidence, losses } = counting.count(rows, tokenizer.as_ref())?;
+        losses.into_iter().for_each(|more| alignment.get_or_insert_default().append(more));
         let draws = evidence.open(&arguments.spec.open(&secret.epoch_key(epoch)))?;
         skipped += evidence.skipped;
         positions += evidence.positions;
@@ -99,6 +110,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         rows_without_prompt: rows.rows.iter().filter(|row| row.prompt.is_none()).count(),
         positions,
         skipped,
+        round_trip: round_trip(&rows.rows, arguments.spec.width(), tokenizer)?,
+        alignment: alignment.map(|losses| losses.report()),
         summary: Summary::of(draws)?,
     };
     for line in &rows.refused {
@@ -112,13 +125,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The rows as exchanges, by epoch, each with its number in the file.
-fn exchanges_by_epoch(
-    rows: &[Row],
+/// The rows by epoch, each with its number in the file.
+fn by_epoch<'a>(
+    rows: &'a [Row],
     arguments: &Arguments,
-    tokenizer: Option<&Tokenizer>,
-) -> Result<BTreeMap<Epoch, Vec<(u32, Exchange)>>, Failure> {
-    let mut by_epoch: BTreeMap<Epoch, Vec<(u32, Exchange)>> = BTreeMap::new();
+) -> Result<BTreeMap<Epoch, Vec<(u32, &'a Row)>>, Failure> {
+    let mut by_epoch: BTreeMap<Epoch, Vec<(u32, &Row)>> = BTreeMap::new();
     for (row, cluster) in rows.iter().zip(0..) {
         let epoch = row.epoch.as_ref().or(arguments.epoch.as_ref());
         let epoch = epoch.ok_or_else(|| {
@@ -131,9 +143,27 @@ fn exchanges_by_epoch(
                 row.line
             )));
         }
-        by_epoch.entry(epoch.clone()).or_default().push((cluster, rows::exchange(row, tokenizer)?));
+        by_epoch.entry(epoch.clone()).or_default().push((cluster, row));
     }
     Ok(by_epoch)
+}
+
+/// Compares the answers that are given as tokens and as text. A token that ends an answer is no part of its text.
+fn round_trip(
+    rows: &[Row],
+    width: Width,
+    tokenizer: Option<Tokenizer>,
+) -> Result<Option<RoundTrip>, Failure> {
+    let Some(teacher) = tokenizer.and_then(|tokenizer| Spelt::new(tokenizer).ok()) else { return Ok(None) };
+    let (mut answers, mut texts) = (Vec::new(), Vec::new());
+    for row in rows.iter().filter(|row| matches!(row.response, Content::Tokens(_))) {
+        let Some(text) = row.fields.get("response").and_then(|text| text.as_str()) else { continue };
+        let mut answer = rows::exchange(row, Some(teacher.tokenizer()))?;
+        while answer.response.pop_if(|last| teacher.bytes(*last).is_none()).is_some() {}
+        answers.push(answer);
+        texts.push(teacher.tokenizer().encode(text)?);
+    }
+    Ok(if answers.is_empty() { None } else { Some(alignment::round_trip(width, &answers, &texts)?) })
 }
 
 /// What a person reads.
@@ -155,6 +185,7 @@ fn page(report: &Report) -> String {
          statistic   {}\n\
          scored      {} distinct draws (n_eff {:.0}, largest share of variance {:.2} %)\n\
          skipped     {} repeated, {} in the prompt, {} short window\n\
+         {}{}\
          {what:<11} {:.4}, {interval}, expected {:.4} under H0\n\
          log10 p     {} (smallest attainable: {}; {})\n",
         report.spec,
@@ -170,11 +201,40 @@ fn page(report: &Report) -> String {
         skipped.repeated,
         skipped.prompt_window,
         skipped.short_window,
+        report.round_trip.map_or_else(String::new, text_only),
+        report.alignment.map_or_else(String::new, lost),
         summary.estimate,
         summary.expected,
         verdict::stated(summary.log10_p),
         summary.ln_p_min.map_or("no closed form".to_owned(), |least| verdict::stated(log10_from_ln(least))),
         method(summary.method),
+    )
+}
+
+/// What it would cost to have the text only.
+fn text_only(trip: RoundTrip) -> String {
+    format!(
+        "text only   {} of {} rows come out as other tokens; of {} draws of the tokens the text shows {}\n",
+        trip.changed, trip.rows, trip.draws_of_tokens, trip.draws_of_both
+    )
+}
+
+/// What aligning the suspect's vocabulary lost.
+fn lost(loss: LossReport) -> String {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let [low, middle, high] = loss.quantiles.map(percent);
+    format!(
+        "aligned     {} of {} contexts; before the others the tokenizer cuts the text otherwise\n\
+         lost there  {} of the probability (10, 50, 90 % of contexts: {low}, {middle}, {high}): {} on tokens that are several \
+         of the tokenizer's,\n            \
+         {} on tokens that change those before them, {} on no text, {} not returned\n",
+        loss.contexts - loss.unaligned,
+        loss.contexts,
+        percent(loss.lost),
+        percent(loss.by_reason.several),
+        percent(loss.by_reason.changing),
+        percent(loss.by_reason.no_text),
+        percent(loss.by_reason.not_returned),
     )
 }
 

@@ -50,15 +50,20 @@ pub enum Weight<'a> {
 /// # Errors
 /// A row that is no distribution, or marked inputs at width 0.
 pub fn argmax(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreError> {
-    let table = Table::new(width, rows, |row, sums| {
-        let likelier = |best: (TokenId, f32), next: (TokenId, f32)| {
-            if next.1 > best.1 || next.1 == best.1 && next.0 < best.0 { next } else { best }
-        };
-        if let Some((token, _)) = rows[row].q.iter().reduce(likelier) {
-            sums.set(token, 1.0);
-        }
-        Ok(())
-    })?;
+    let table = Table::new(
+        width,
+        rows,
+        |_| Sums::Sparse(BTreeMap::new()),
+        |row, sums| {
+            let likelier = |best: (TokenId, f32), next: (TokenId, f32)| {
+                if next.1 > best.1 || next.1 == best.1 && next.0 < best.0 { next } else { best }
+            };
+            if let Some((token, _)) = rows[row].q.iter().reduce(likelier) {
+                sums.set(token, 1.0);
+            }
+            Ok(())
+        },
+    )?;
     table.evidence(Weight::Equal, Scale::Unit)
 }
 
@@ -68,7 +73,7 @@ pub fn argmax(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreEr
 /// # Errors
 /// A row that is no distribution, or marked inputs at width 0.
 pub fn mass(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreError> {
-    let table = Table::new(width, rows, |row, sums| {
+    let table = Table::new(width, rows, Sums::like, |row, sums| {
         for (token, q) in rows[row].q.iter() {
             sums.add(token, f64::from(q));
         }
@@ -92,15 +97,48 @@ pub fn residual(
     references: &[&[f32]],
     weight: Weight<'_>,
 ) -> Result<Evidence, ScoreError> {
-    let table = Table::new(width, rows, |row, sums| {
+    beside(width, rows, weight, |row, known| {
         let fault = |what| ScoreError::Row { row, what };
         let b = *references.get(row).ok_or(fault("its reference is missing"))?;
         check(row, b)?;
-        if matches!(rows[row].q, Row::Whole(q) if q.len() != b.len()) {
+        if matches!(known, Row::Whole(q) if q.len() != b.len()) {
             return Err(fault("its reference has another vocabulary"));
         }
-        for (token, q) in rows[row].q.iter() {
-            let b = *b.get(token as usize).ok_or(fault("a token is outside the reference's vocabulary"))?;
+        let of = |(token, _)| b.get(token as usize).copied();
+        let known: Option<Vec<f32>> = known.iter().map(of).collect();
+        known.ok_or(fault("a token is outside the reference's vocabulary"))
+    })
+}
+
+/// The same where b is known for the tokens of the rows only: `references[i][j]` is that of the `j`-th token of
+/// `rows[i]`.
+///
+/// # Errors
+/// A row that is no distribution, references that do not fit the rows, an exposure for other windows, or marked inputs
+/// at width 0.
+pub fn residual_of_known(
+    width: Width,
+    rows: &[Prediction<'_>],
+    references: &[Vec<f32>],
+    weight: Weight<'_>,
+) -> Result<Evidence, ScoreError> {
+    beside(width, rows, weight, |row, known| {
+        let b = references.get(row).filter(|b| b.len() == known.iter().count());
+        let b = b.ok_or(ScoreError::Row { row, what: "its reference is missing" })?;
+        check(row, b).map(|()| b.clone())
+    })
+}
+
+/// The residual beside `b`, which gives the reference's probability of each known token of a row.
+fn beside(
+    width: Width,
+    rows: &[Prediction<'_>],
+    weight: Weight<'_>,
+    b: impl Fn(usize, Row<'_>) -> Result<Vec<f32>, ScoreError>,
+) -> Result<Evidence, ScoreError> {
+    let table = Table::new(width, rows, Sums::like, |row, sums| {
+        let b = b(row, rows[row].q)?;
+        for ((token, q), b) in rows[row].q.iter().zip(b) {
             let (q, b) = (f64::from(q), f64::from(b));
             if q + b > 0.0 {
                 sums.add(token, (q - b) / (q + b).sqrt());
@@ -195,6 +233,7 @@ impl Table {
     fn new(
         width: Width,
         rows: &[Prediction<'_>],
+        none: impl Fn(Row<'_>) -> Sums,
         mut add: impl FnMut(usize, &mut Sums) -> Result<(), ScoreError>,
     ) -> Result<Self, ScoreError> {
         let windows = Windows::default();
@@ -219,7 +258,7 @@ impl Table {
             let Some(window) = table.window(row)? else { continue };
             let number = table.windows.number(&window) as usize;
             if number == table.sums.len() {
-                table.sums.push(Sums::like(row.q));
+                table.sums.push(none(row.q));
                 table.clusters.push(row.cluster);
             }
             add(at, &mut table.sums[number])?;
@@ -360,6 +399,12 @@ mod tests {
         let tokens: Vec<_> =
             coefficients(&evidence).iter().map(|(_, token, a)| (*token, a.signum())).collect();
         assert_eq!(tokens, [(0, -1), (2, 1)]);
+        let known = [vec![b[2], b[0]]];
+        let same = residual_of_known(width(), &rows, &known, Weight::Equal).unwrap();
+        assert_eq!(coefficients(&same), coefficients(&evidence));
+        for missing in [&[][..], &[vec![0.2]]] {
+            assert!(residual_of_known(width(), &rows, missing, Weight::Equal).is_err());
+        }
         for bad in [&[(4, 0.5)][..], &[(1, 0.5), (1, 0.2)], &[(1, 2.0)]] {
             assert!(residual(width(), &[top(&[3], bad)], &[&b], Weight::Equal).is_err(), "{bad:?}");
         }

@@ -1,12 +1,19 @@
 //! Rows: one exchange a JSON line, parsed into checked types once.
+//!
+//! `id`; `prompt`, `prompt_tokens` or `messages`; `response` or `response_tokens`; `logprobs`. Token ids are always those of
+//! the tokenizer that the mark was made with. A suspect with another one gives text, and probabilities in `logprobs`, where
+//! tokens are named by what they spell.
 
 use std::collections::HashSet;
 use std::io::{BufRead, Read};
 
 use serde_json::{Map, Value};
 
+use super::logprobs;
 use crate::key::Epoch;
 use crate::token::TokenId;
+
+pub use super::logprobs::{Listed, Position, text as text_of};
 
 /// The longest line read: a guard against a file that is no JSONL at all.
 const LINE_MAX: u64 = 64 << 20;
@@ -18,8 +25,10 @@ pub struct Row {
     pub id: String,
     /// What the model was asked; `None` where the row does not say.
     pub prompt: Option<Prompt>,
-    /// What it answered.
+    /// What it answered; where the row does not say, the text of its `logprobs`.
     pub response: Content,
+    /// `logprobs`: next-token probabilities of the suspect, one entry a token of its answer, in its own vocabulary.
+    pub logprobs: Option<Vec<Position>>,
     /// The epoch it was served in.
     pub epoch: Option<Epoch>,
     /// Whose key marked it: `"<cohort|tenant|campaign>:<id>"`.
@@ -150,13 +159,15 @@ fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<String>) -> R
     let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
         whole(format!("not a JSON object (column {}): {}", error.column(), without_position(&error)))
     })?;
+    let (response, logprobs) = match kind {
+        Kind::Exchanges => answer(&fields)?,
+        Kind::Prompts => (Content::Tokens(Vec::new()), None),
+    };
     let row = Row {
         id: id(&fields)?,
         prompt: prompt(&fields)?,
-        response: match kind {
-            Kind::Exchanges => response(&fields)?,
-            Kind::Prompts => Content::Tokens(Vec::new()),
-        },
+        response,
+        logprobs,
         epoch: epoch(&fields)?,
         audience: text_field(&fields, "for")?,
         line: number,
@@ -200,6 +211,33 @@ fn prompt(fields: &Map<String, Value>) -> Result<Option<Prompt>, Fault> {
         return turns.map(|turns| Some(Prompt::Messages(turns))).or_else(|_| fault("messages", what));
     }
     Ok(text_field(fields, "prompt")?.map(Prompt::Text))
+}
+
+/// What it answered, and how likely it held each of its tokens.
+fn answer(fields: &Map<String, Value>) -> Result<(Content, Option<Vec<Position>>), Fault> {
+    let Some(value) = fields.get("logprobs").filter(|value| !value.is_null()) else {
+        return Ok((response(fields)?, None));
+    };
+    let positions = logprobs::parse(value).or_else(|what| fault("logprobs", what))?;
+    let spelt = logprobs::text(&positions);
+    if !["response", "response_tokens"].iter().any(|field| fields.contains_key(*field)) {
+        let end = std::str::from_utf8(&spelt).map_or_else(|error| error.valid_up_to(), str::len);
+        return Ok((Content::Text(String::from_utf8_lossy(&spelt[..end]).into_owned()), Some(positions)));
+    }
+    let response = response(fields)?;
+    // The last token may be one that ends the answer, which is no part of its text.
+    match fields.get("response") {
+        Some(Value::String(text)) if !spelt.starts_with(text.as_bytes()) => {
+            let at = text.bytes().zip(&spelt).take_while(|(a, b)| a == *b).count();
+            fault(
+                "logprobs",
+                format!(
+                    "its tokens spell another text than \"response\" from byte {at} on; leave \"response\" out to take theirs"
+                ),
+            )
+        }
+        _ => Ok((response, Some(positions))),
+    }
 }
 
 /// Token ids win over text: they are what the model wrote.
@@ -280,6 +318,22 @@ mod tests {
         assert!(one("").unwrap_err().contains("no rows"));
         let twice = "{\"id\":1,\"response\":\"\"}\n\n{\"id\":\"1\",\"response\":\"\"}";
         assert!(one(twice).unwrap_err().contains("line 3, field \"id\""));
+    }
+
+    #[test]
+    fn an_answer_may_be_given_by_its_log_probabilities() {
+        let token = |token| format!(r#"{{"token":{token:?},"logprob":-1}}"#);
+        let entry = |t| format!(r#"{{"token":{t:?},"logprob":-1,"top_logprobs":[{}]}}"#, token(t));
+        let list = format!(r#""logprobs":{{"content":[{},{}]}}"#, entry("ab"), entry("c<end>"));
+        let row = one(&format!(r#"{{"id":1,{list}}}"#)).unwrap();
+        assert_eq!(row.response, Content::Text("abc<end>".to_owned()));
+        assert_eq!(row.logprobs.unwrap().len(), 2);
+        assert!(one(&format!(r#"{{"id":1,"response":"abc",{list}}}"#)).is_ok());
+        assert!(one(r#"{"id":1,"response":"abc","logprobs":null}"#).unwrap().logprobs.is_none());
+        let error = one(&format!(r#"{{"id":1,"response":"abd",{list}}}"#)).unwrap_err();
+        assert!(error.contains("line 1, field \"logprobs\"") && error.contains("from byte 2 on"), "{error}");
+        let error = one(r#"{"id":1,"logprobs":{"tokens":[]}}"#).unwrap_err();
+        assert!(error.contains("field \"logprobs\"") && error.contains("\"content\""), "{error}");
     }
 
     #[test]
