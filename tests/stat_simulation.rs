@@ -12,6 +12,7 @@ use taggant::stat::Rate;
 use taggant::stat::chernoff::chernoff_ln_sf;
 use taggant::stat::confidence::{Bounds, ConfidenceError, ConfidenceSequence};
 use taggant::stat::cumulant::{RealLaw, RealTerm};
+use taggant::stat::eprocess::{EProcess, Grid, Observed};
 use taggant::stat::estimate::{Cluster, ratio_estimate};
 use taggant::stat::math::{ln, log_sum_exp, normal_z, to_f64};
 use taggant::stat::multiple::binomial_upper_limit;
@@ -509,5 +510,45 @@ mod pooled_laws {
         let (one, other) = (again(9, false), again(9, true));
         assert!((one.ln_p - other.ln_p).abs() < 1e-9 && (one.expected - other.expected).abs() < 1e-12);
         assert_eq!((one.green, one.gamma), (other.green, other.gamma));
+    }
+}
+
+mod stopping {
+    use super::*;
+
+    /// Runs of a metered probing: batches of 60 coins of chance ¼ + `shift`, until the e-process passes 1/α.
+    fn stopping_coins(shift: f64, runs: u64, most: u64) -> Vec<u64> {
+        let quarter = Rate::new(1, 4).unwrap();
+        let law = RealLaw::Bernoulli { coefficient: 1.0, rate: quarter };
+        let run = |seed: u64| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut process = EProcess::new(Grid::bounded(1.0).unwrap());
+            for batch in 1..=most.div_ceil(60) {
+                let sum = (0..60).filter(|_| share(&mut rng) < 0.25 + shift).count() as u64;
+                let ln_e = process.batch(&[Observed { law: &law, count: 60, sum: to_f64(sum) }]).unwrap();
+                if ln_e >= ln(1e5) {
+                    return batch * 60;
+                }
+            }
+            u64::MAX
+        };
+        (0..runs).map(run).collect()
+    }
+
+    #[test]
+    fn an_e_process_costs_no_more_draws_than_a_fixed_number_on_average() {
+        // α = 1e-5, power 0.9: the fixed number of the exact binomial test, and the mixture over λ by default.
+        let hits = Hits::of_coins(Rate::new(1, 4).unwrap());
+        for shift in [0.02, 0.035, 0.05, 0.08, 0.15] {
+            let fixed = hits.needed(shift, ln(1e-5), 0.9).unwrap();
+            let mut coins = stopping_coins(shift, 400, 20 * fixed);
+            coins.sort_unstable();
+            let mean = coins.iter().map(|n| to_f64(*n)).sum::<f64>() / 400.0 / to_f64(fixed);
+            let [median, ninth] = [200, 360].map(|at: usize| to_f64(coins[at]) / to_f64(fixed));
+            println!(
+                "shift {shift}: fixed {fixed}; stopping / fixed: mean {mean:.2}, median {median:.2}, 90 % {ninth:.2}"
+            );
+            assert!(mean < 1.1 && ninth < 1.6, "shift {shift}: mean {mean}, 90th percentile {ninth}");
+        }
     }
 }
