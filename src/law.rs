@@ -430,6 +430,22 @@ mod tests {
     }
 
     #[test]
+    fn what_rounding_kept_is_summed_over_pooled_keys() {
+        let of = |key: u8, coefficients: &[f64]| {
+            let mut tally = Tally::new();
+            coefficients.iter().zip(0..).for_each(|(a, input)| tally.add(input, *a, 0));
+            let law = Law::Bernoulli(Gamma::new(1, 2).unwrap());
+            tally.whole(Scale::Unit).open(law, Origin([key; 32]), |_| 1)
+        };
+        let (rough, fine) = ([1.4, 2.6, 0.4], [100.0]);
+        // a = (1, 3, 0) and (100); r as given.
+        let (ar, aa, rr) = (1.4 + 3.0 * 2.6 + 1e4, 1.0 + 9.0 + 1e4, 1.96 + 6.76 + 0.16 + 1e4);
+        let pooled = of(1, &rough).pool(of(2, &fine)).unwrap();
+        assert!((pooled.share_of_z_kept() - ar / f64::sqrt(aa * rr)).abs() < 1e-12);
+        assert!(of(1, &rough).share_of_z_kept() < pooled.share_of_z_kept());
+    }
+
+    #[test]
     fn exact_ties_are_ties_whatever_the_last_bit_says() {
         for (n, max) in [(3.0, 12.0), (7.0, 28.0), (10.0, 40.0), (1.0, 4.0)] {
             let mut tally = Tally::new();

@@ -392,6 +392,28 @@ mod tests {
     }
 
     #[test]
+    fn rows_weighed_by_marked_traffic_cannot_be_opened_under_its_key() {
+        use crate::key::Secret;
+        use crate::scheme::{Arm, Spec};
+        let key = |byte| {
+            let epoch = Secret::from_bytes([byte; 32]).epoch_key(&"now".parse().unwrap());
+            "green/1/w1/b1/t1".parse::<Spec>().unwrap().open(&epoch)
+        };
+        let mut exposure = Exposure::new(width(), key(1).arms().iter().map(Arm::origin));
+        let answer = crate::score::Exchange {
+            prompt: vec![7],
+            response: vec![0],
+            whole_context: true,
+            provenance: Provenance::Fresh,
+        };
+        exposure.add(&answer);
+        let (q, b) = ([0.75, 0.25], [0.5, 0.5]);
+        let evidence = residual(width(), &[row(&[7], &q)], &[&b], Weight::Exposed(&exposure)).unwrap();
+        assert!(matches!(evidence.open(&key(1)), Err(ScoreError::DependentSource)));
+        assert!(evidence.open(&key(2)).is_ok());
+    }
+
+    #[test]
     fn what_an_api_does_not_return_gives_no_draw() {
         let b = [0.4, 0.3, 0.2, 0.1];
         let rows = [top(&[3], &[(2, 0.6), (0, 0.2)])];

@@ -102,6 +102,7 @@ fn is_utc(time: &str) -> bool {
 mod tests {
     use super::*;
     use crate::case::fixture;
+    use crate::case::plan::{Access, Statistic};
 
     fn sealed(change: impl FnOnce(&mut Plan)) -> Result<(), String> {
         let mut plan = fixture::draft().plan;
@@ -131,6 +132,30 @@ mod tests {
         }
         // The unmarked teacher may be of any age.
         assert_eq!(sealed(|plan| plan.sources[0].created = time("2027-01-01T00:00:00Z")), Ok(()));
+    }
+
+    #[test]
+    fn a_residual_needs_the_reference_among_its_sources() {
+        for statistic in [Statistic::TextResidual, Statistic::Residual] {
+            let of = |plan: &Plan| plan.tests.iter().position(|test| test.statistic == statistic);
+            let text = |plan: &mut Plan| {
+                let texts = plan.tests.iter_mut().filter(|test| test.access == Access::Text);
+                texts.for_each(|test| test.statistic = Statistic::TextResidual);
+            };
+            assert_eq!(sealed(text), Ok(()));
+            let unlisted = sealed(|plan| {
+                text(plan);
+                let at = of(plan).unwrap();
+                plan.tests[at].sources.clear();
+            });
+            assert!(unlisted.unwrap_err().contains("reference among its sources"), "{statistic:?}");
+            let absent = sealed(|plan| {
+                text(plan);
+                plan.tests.retain(|test| test.statistic == statistic);
+                plan.reference = Planned::absent("forgotten");
+            });
+            assert!(absent.unwrap_err().contains("reference among its sources"), "{statistic:?}");
+        }
     }
 
     #[test]
