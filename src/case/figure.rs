@@ -4,9 +4,13 @@
 //! Ink is `currentColor`, so a figure follows the page into dark mode and into print; hues are mid-tones that hold on
 //! both, and nothing is told by hue alone. Each figure has a title and a description for those who cannot see it.
 
+mod quantiles;
+
 use maud::{Markup, html};
 
 use crate::stat::math::{LN_SQRT_2PI, exp, to_f64};
+
+pub use quantiles::{p_quantiles, z_quantiles};
 
 /// What kind of thing a bar or line stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,11 +15,12 @@ use taggant_model::tokenizer::Tokenizer;
 use super::counting::{self, Counting};
 use super::output::Stages;
 use super::{Failure, now, output, rows};
+use crate::case::figure::p_quantiles;
 use crate::key::{Epoch, Secret};
 use crate::scheme::Spec;
 use crate::score::Evidence;
-use crate::source::model;
 use crate::source::text::{BadLines, Kind, Row};
+use crate::source::{files, model};
 use crate::stat::calibration::Calibration;
 use crate::stat::math::{Sum, ln, sqrt, to_f64};
 use crate::stat::verdict::verdict_tail;
@@ -43,6 +44,9 @@ pub(super) struct Arguments {
     /// The tokenizer of text rows: embedded, smollm2, a GGUF file or a tokenizer.json
     #[arg(long, value_name = "TOKENIZER")]
     tokenizer: Option<String>,
+    /// Write a plot of the p-values, ranks against uniform ones, an SVG file an innocent: FOLDER/1.svg and so on
+    #[arg(long, value_name = "FOLDER")]
+    plot: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -89,7 +93,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let innocents = arguments
         .files
         .iter()
-        .map(|file| innocent(file, arguments, &counting, tokenizer.as_ref(), &mut stages))
+        .enumerate()
+        .map(|(at, file)| {
+            let (innocent, ln_p) = innocent(file, arguments, &counting, tokenizer.as_ref(), &mut stages)?;
+            if let Some(folder) = &arguments.plot {
+                plot(&folder.join(format!("{}.svg", at + 1)), &ln_p)?;
+            }
+            Ok(innocent)
+        })
         .collect::<Result<Vec<_>, Failure>>()?;
     stages.end();
     let report = Report {
@@ -116,10 +127,10 @@ fn innocent(
     counting: &Counting,
     tokenizer: Option<&Tokenizer>,
     stages: &mut Stages,
-) -> Result<Innocent, Failure> {
+) -> Result<(Innocent, Vec<f64>), Failure> {
     let found = rows::read(file, Kind::Exchanges, BadLines::Refuse)?.rows;
     let numbered: Vec<(u32, &Row)> = (0..).zip(&found).collect();
-    let digest = Sha256::digest(crate::source::files::read(file)?);
+    let digest = Sha256::digest(files::read(file)?);
     let evidence = counting.count(&numbered, tokenizer)?.evidence;
     let scored =
         evidence.coefficients().entries().iter().filter(|entry| entry.coefficient != 0).count() as u64;
@@ -132,7 +143,7 @@ fn innocent(
     let n = to_f64(z.len() as u64);
     let mean_z = z.iter().copied().collect::<Sum>().value() / n;
     let squares: Sum = z.iter().map(|z| (z - mean_z) * (z - mean_z)).collect();
-    Ok(Innocent {
+    let innocent = Innocent {
         file: file.display().to_string(),
         sha256: hex::encode(digest),
         rows: found.len(),
@@ -141,7 +152,15 @@ fn innocent(
         least_ln_p: ln_p.iter().copied().fold(0.0, f64::min),
         mean_z,
         sd_z: sqrt(squares.value() / (n - 1.0)),
-    })
+    };
+    Ok((innocent, ln_p))
+}
+
+/// A plot that a browser shows on white, whatever its own background.
+fn plot(path: &Path, ln_p: &[f64]) -> Result<(), Failure> {
+    let figure = p_quantiles(ln_p).into_string();
+    let figure = figure.replacen("<svg ", "<svg style=\"background: white; font-family: sans-serif\" ", 1);
+    Ok(files::write(path, figure.as_bytes(), files::Access::Default)?)
 }
 
 /// (ln p, z) under each key, in the order of the keys.

@@ -297,6 +297,10 @@ fn decoy(view: &View<'_>, decoys: &Decoys) -> Markup {
                 div.scroll { (figure::decoys(&decoys.z, z)) }
                 figcaption { strong { "Decoy keys and the real key." } " z of the planned statistic; no verdict uses it." }
             }
+            figure {
+                div.scroll { (figure::z_quantiles(&decoys.z)) }
+                figcaption { strong { "Decoy keys by rank." } " On the line where the variance is what the test says it is." }
+            }
         }
     }
 }
