@@ -18,6 +18,7 @@ const USAGE: &str = "\
 usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--threads T] [--batch B]
        taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-passes N] [--student-passes N] [--seed S]
        taggant-lab strength --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
+       taggant-lab evasions --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
        taggant-lab table FILE.jsonl
        taggant-lab curve FILE.jsonl
 
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
             [file] => curve::print(Path::new(file)),
             _ => Err(USAGE.into()),
         },
-        Some("strength") => strength(&arguments[1..]),
+        Some("evasions") => strength(&arguments[1..], strength::evasions),
+        Some("strength") => strength(&arguments[1..], strength::runs),
         Some("table") => match &arguments[1..] {
             [file] => table::print(Path::new(file)),
             _ => Err(USAGE.into()),
@@ -82,7 +84,7 @@ fn corpus(arguments: &[String]) -> corpus::Result<()> {
     })
 }
 
-fn strength(arguments: &[String]) -> corpus::Result<()> {
+fn strength(arguments: &[String], runs: fn(u64) -> Vec<strength::Run>) -> corpus::Result<()> {
     let number = |name: &str, default: u64| match option(arguments, name) {
         Some(text) => text.parse().map_err(|_| format!("{name} {text}: not a whole number")),
         None => Ok(default),
@@ -91,7 +93,7 @@ fn strength(arguments: &[String]) -> corpus::Result<()> {
         option(arguments, name).map(PathBuf::from).ok_or(format!("{name} is missing\n\n{USAGE}"))
     };
     let (seeds, threads) = (number("--seeds", 3)?, number("--threads", 2)? as usize);
-    strength::run(&path("--out")?, &path("--models")?, seeds, threads)
+    strength::run(&path("--out")?, &path("--models")?, runs(seeds), threads)
 }
 
 /// The argument after `name`.

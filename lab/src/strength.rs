@@ -21,6 +21,7 @@ use taggant::embed::Embedder;
 use taggant::scheme::{Scheme, Spec};
 use taggant::score::{Exchange, Exposure};
 use taggant::token::{TokenId, Width};
+use taggant_model::generate::Sampling;
 use taggant_model::small::SmallModel;
 
 /// One training and everything measured on it.
@@ -31,6 +32,48 @@ pub(crate) struct Run {
     percent: usize,
     width: u8,
     seed: u64,
+    evasion: Evasion,
+}
+
+/// What a suspect's owner does, knowingly or not, that weakens the mark.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Evasion {
+    None,
+    /// Answers at temperature 0.7.
+    Cooler,
+    /// Answers at temperature 1.3.
+    Warmer,
+    /// Answers from the likeliest tokens that hold 0.9.
+    Truncated,
+    /// Learns twice as many clean tokens of another source among the marked ones.
+    Diluted,
+    /// Learns as many clean tokens of another source afterwards.
+    Relearned,
+}
+
+impl Evasion {
+    const ALL: [Self; 5] = [Self::Cooler, Self::Warmer, Self::Truncated, Self::Diluted, Self::Relearned];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Cooler => "-t0.7",
+            Self::Warmer => "-t1.3",
+            Self::Truncated => "-p0.9",
+            Self::Diluted => "-diluted",
+            Self::Relearned => "-relearned",
+        }
+    }
+
+    fn sampling(self) -> Sampling {
+        let plain = Sampling::default();
+        match self {
+            Self::Cooler => Sampling { temperature: 0.7, ..plain },
+            Self::Warmer => Sampling { temperature: 1.3, ..plain },
+            Self::Truncated => Sampling { top_p: 0.9, ..plain },
+            Self::None | Self::Diluted | Self::Relearned => plain,
+        }
+    }
 }
 
 /// One statistic of one key at one size.
@@ -53,6 +96,11 @@ pub(crate) struct Line {
 impl Run {
     /// The setting without the seed.
     pub(crate) fn name(&self) -> String {
+        self.learned() + self.evasion.suffix()
+    }
+
+    /// What was learned, whatever was done about it: evasions are compared on the same keys and answers.
+    fn learned(&self) -> String {
         let start = match self.start {
             Start::FineTuned => "ft",
             Start::Scratch => "sc",
@@ -61,7 +109,7 @@ impl Run {
     }
 
     fn purpose(&self, what: &str) -> String {
-        format!("{} seed {}: {what}", self.name(), self.seed)
+        format!("{} seed {}: {what}", self.learned(), self.seed)
     }
 
     fn keys(&self) -> usize {
@@ -84,7 +132,8 @@ pub(crate) fn runs(seeds: u64) -> Vec<Run> {
         (Start::FineTuned, 400, &[100], 2),
     ];
     let of_percent = |start, thousands, percent, width| {
-        (1..=seeds).map(move |seed| Run { start, thousands, percent, width, seed })
+        let evasion = Evasion::None;
+        (1..=seeds).map(move |seed| Run { start, thousands, percent, width, seed, evasion })
     };
     let of_line = |(start, thousands, percents, width): &(Start, usize, &'static [usize], u8)| {
         let (start, thousands, width) = (*start, *thousands, *width);
@@ -96,11 +145,22 @@ pub(crate) fn runs(seeds: u64) -> Vec<Run> {
     grid.iter().flat_map(of_line).collect()
 }
 
-/// Does every run of `seeds` seeds that `out` does not hold yet, `threads` at a time.
-pub(crate) fn run(out: &Path, models: &Path, seeds: u64, threads: usize) -> Result<()> {
+/// Every evasion, by students that were fine-tuned on 100k tokens of which 20 % or all were marked.
+pub(crate) fn evasions(seeds: u64) -> Vec<Run> {
+    let (start, thousands, width) = (Start::FineTuned, 100, 1);
+    let of_seed = |seed| {
+        let of_percent = move |percent| {
+            Evasion::ALL.map(|evasion| Run { start, thousands, percent, width, seed, evasion })
+        };
+        [20, 100].into_iter().flat_map(of_percent)
+    };
+    (1..=seeds).flat_map(of_seed).collect()
+}
+
+/// Does every run that `out` does not hold yet, `threads` at a time.
+pub(crate) fn run(out: &Path, models: &Path, mut waiting: Vec<Run>, threads: usize) -> Result<()> {
     let done: HashSet<(String, u64)> = read(out)?.into_iter().map(|line| (line.run, line.seed)).collect();
     let lab = Lab::open()?;
-    let mut waiting = runs(seeds);
     waiting.retain(|run| !done.contains(&(run.name(), run.seed)));
     let file = Mutex::new(fs::OpenOptions::new().append(true).create(true).open(out)?);
     let next = AtomicUsize::new(0);
@@ -140,17 +200,28 @@ fn append(file: &Mutex<File>, lines: &[Line]) -> Result<()> {
 fn measure(lab: &Lab, run: &Run, models: &Path) -> Result<Vec<Line>> {
     let Harvest { answers, exposures } = harvest(lab, run)?;
     let control = control(lab, run, models)?;
-    let student = match run.percent {
-        0 => None,
-        _ => Some(lab.distil(run.start, &answers, &run.purpose("student"))?),
-    };
+    let student = if run.percent == 0 { None } else { Some(student(lab, run, answers)?) };
     let suspect = student.as_ref().unwrap_or(&control);
     let tokens = if run.percent <= 5 { 240_000 } else { 120_000 };
-    let text = write(lab, suspect, None, tokens, &run.purpose("fresh text"))?;
+    let purpose = run.purpose("fresh text");
+    let text = written(lab, suspect, None, tokens, run.evasion.sampling(), &purpose)?;
     // A control is no reference of its own.
     let own_control = student.is_some().then_some(&control);
     let references = References { lab, own_control };
     Bench::new(run, exposures, references, models).measure(suspect, &text)
+}
+
+fn student(lab: &Lab, run: &Run, mut answers: Vec<Exchange>) -> Result<SmallModel> {
+    let tokens = run.thousands * 1_000;
+    if run.evasion == Evasion::Diluted {
+        answers.extend(write(lab, &lab.base, None, 2 * tokens, &run.purpose("dilution"))?);
+    }
+    let student = lab.distil(run.start, &answers, &run.purpose("student"))?;
+    if run.evasion != Evasion::Relearned {
+        return Ok(student);
+    }
+    let clean = write(lab, &lab.base, None, tokens, &run.purpose("learned afterwards"))?;
+    lab.tune(&student, &clean, &run.purpose("relearned"))
 }
 
 /// What a student learns, and for each key how often windows occur in unmarked answers to the prompts it marked.
@@ -171,7 +242,13 @@ fn harvest(lab: &Lab, run: &Run) -> Result<Harvest> {
         };
         let part = write(lab, &lab.teacher, embedder.as_ref(), share, &run.purpose(&format!("part {key}")))?;
         let prompts: Vec<Vec<TokenId>> = part.iter().map(|answer| answer.prompt.clone()).collect();
-        let plain = lab.answers(&lab.teacher, &prompts, None, &run.purpose(&format!("unmarked {key}")))?;
+        let plain = lab.answers(
+            &lab.teacher,
+            &prompts,
+            None,
+            Sampling::default(),
+            &run.purpose(&format!("unmarked {key}")),
+        )?;
         let mut exposure = Exposure::new(Width::new(run.width)?, []);
         plain.iter().for_each(|answer| exposure.add(answer));
         exposures.push(exposure);
@@ -190,12 +267,23 @@ fn write(
     tokens: usize,
     purpose: &str,
 ) -> Result<Vec<Exchange>> {
+    written(lab, model, embedder, tokens, Sampling::default(), purpose)
+}
+
+fn written(
+    lab: &Lab,
+    model: &SmallModel,
+    embedder: Option<&Embedder>,
+    tokens: usize,
+    sampling: Sampling,
+    purpose: &str,
+) -> Result<Vec<Exchange>> {
     let mut answers: Vec<Exchange> = Vec::new();
     let (mut total, mut round) = (0, 0);
     while total < tokens {
         let purpose = format!("{purpose}, round {round}");
         let prompts = lab.prompts((tokens - total).div_ceil(students::ANSWER), &purpose)?;
-        let more = lab.answers(model, &prompts, embedder, &purpose)?;
+        let more = lab.answers(model, &prompts, embedder, sampling, &purpose)?;
         total += more.iter().map(|answer| answer.response.len()).sum::<usize>();
         answers.extend(more);
         round += 1;
@@ -205,7 +293,7 @@ fn write(
 
 /// A student of unmarked answers of the same number and start: the control, and a reference of one's own.
 fn control(lab: &Lab, run: &Run, models: &Path) -> Result<SmallModel> {
-    let name = Run { percent: 0, width: 1, ..*run };
+    let name = Run { percent: 0, width: 1, evasion: Evasion::None, ..*run };
     let path = models.join(format!("{}-s{}.safetensors", name.name(), run.seed));
     if path.exists() {
         return Ok(SmallModel::load(&path)?);

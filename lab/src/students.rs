@@ -47,7 +47,8 @@ impl Lab {
         let mut round = 0;
         while prompts.len() < count {
             let seed = stream(&format!("{purpose}, prompts, round {round}"));
-            let openings = self.write(&self.teacher, &vec![vec![self.end]; count], OPENING, None, seed)?;
+            let sampler = Sampler::new(Sampling::default(), seed)?;
+            let openings = self.write(&self.teacher, &vec![vec![self.end]; count], OPENING, None, sampler)?;
             prompts.extend(
                 openings
                     .into_iter()
@@ -66,9 +67,10 @@ impl Lab {
         model: &SmallModel,
         prompts: &[Vec<TokenId>],
         embedder: Option<&Embedder>,
+        sampling: Sampling,
         purpose: &str,
     ) -> Result<Vec<Exchange>> {
-        self.write(model, prompts, ANSWER, embedder, stream(purpose))
+        self.write(model, prompts, ANSWER, embedder, Sampler::new(sampling, stream(purpose))?)
     }
 
     fn write(
@@ -77,9 +79,8 @@ impl Lab {
         prompts: &[Vec<TokenId>],
         max_tokens: usize,
         embedder: Option<&Embedder>,
-        seed: u64,
+        mut sampler: Sampler,
     ) -> Result<Vec<Exchange>> {
-        let mut sampler = Sampler::new(Sampling::default(), seed)?;
         let mut marking = HashMap::new();
         let mut pick = |row: usize, context: &[TokenId], logits: &mut [f32]| {
             if let Some(embedder) = embedder {
@@ -100,15 +101,32 @@ impl Lab {
 
     /// A student of `answers`: three passes from the base, six from scratch.
     pub(crate) fn distil(&self, start: Start, answers: &[Exchange], purpose: &str) -> Result<SmallModel> {
+        match start {
+            Start::FineTuned => self.tune(&self.base, answers, purpose),
+            Start::Scratch => {
+                let random = SmallModel::random(Config::default(), stream(purpose))?;
+                self.train(&random, answers, 6, 3e-3, purpose)
+            }
+        }
+    }
+
+    /// The same model after three passes over `answers`.
+    pub(crate) fn tune(&self, model: &SmallModel, answers: &[Exchange], purpose: &str) -> Result<SmallModel> {
+        self.train(model, answers, 3, 1e-3, purpose)
+    }
+
+    fn train(
+        &self,
+        model: &SmallModel,
+        answers: &[Exchange],
+        passes: usize,
+        rate: f32,
+        purpose: &str,
+    ) -> Result<SmallModel> {
         let texts: Vec<Vec<TokenId>> =
             answers.iter().map(|answer| [&answer.prompt[1..], &answer.response].concat()).collect();
-        let seed = stream(purpose);
-        let (model, passes, rate) = match start {
-            Start::FineTuned => (self.base.clone(), 3, 1e-3),
-            Start::Scratch => (SmallModel::random(Config::default(), seed)?, 6, 3e-3),
-        };
-        let options = train::Options { seed, rate, ..train::Options::default() };
-        Ok(distil(&model, &texts, self.end, passes, &options, &mut |_| {})?)
+        let options = train::Options { seed: stream(purpose), rate, ..train::Options::default() };
+        Ok(distil(model, &texts, self.end, passes, &options, &mut |_| {})?)
     }
 }
 
