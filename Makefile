@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine with Rust 1.95, a C compiler, make, and Python 3.11 with venv and pip.
-.PHONY: bench clippy deny doc fmt oracle python test units
+.PHONY: bench calibration clippy deny doc fmt oracle python test units
 
 # One compile profile, so that the demo, the tests and the benchmarks share a build.
 CARGO = cargo
@@ -50,6 +50,10 @@ target/oracle/ready: tests/oracle/requirements.txt
 	@target/oracle/bin/python -m pip install --quiet --only-binary :all: --requirement tests/oracle/requirements.txt || \
 		{ echo "make oracle needs $$(tr '\n' ' ' < tests/oracle/requirements.txt)from PyPI, and pip did not get them"; exit 1; }
 	touch $@
+
+# The calibration tests with five times as many keys, each line of their tables printed.
+calibration:
+	TAGGANT_CALIBRATION_KEYS=10000 $(CARGO) test --release --test calibration -- --nocapture
 
 # Ratios in one run; never part of the tests.
 bench:

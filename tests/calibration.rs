@@ -1,4 +1,5 @@
-//! Calibration under H0: 2,000 random keys over fixed innocent evidence, through the whole scoring path.
+//! Calibration under H0: 2,000 random keys over fixed innocent evidence, through the whole scoring path (10,000 by
+//! `make calibration`).
 //!
 //! Rejections must stay at or below the upper 99.9 % binomial limit of the attainable level. Each rule of validity that
 //! scoring enforces is then removed, and the same run must fail: a calibration test that cannot fail proves nothing.
@@ -30,7 +31,12 @@ use taggant::stat::verdict::{Summary, verdict_tail};
 
 type Table = Vec<Vec<f32>>;
 
-const KEYS: u64 = 2_000;
+/// 2,000 keys, or as many as `TAGGANT_CALIBRATION_KEYS` says (`make calibration`).
+fn keys() -> u64 {
+    let said = std::env::var("TAGGANT_CALIBRATION_KEYS").ok();
+    said.map_or(2_000, |keys| keys.parse().unwrap())
+}
+
 const VOCABULARY: u32 = 500;
 /// Levels as 1 in n.
 const LEVELS: [u64; 3] = [20, 100, 1_000];
@@ -95,7 +101,7 @@ fn rejections(ln_p: &[f64]) -> [u64; 3] {
 
 /// How many rejections a valid test may show at the nominal levels.
 fn limits() -> [u64; 3] {
-    LEVELS.map(|n| binomial_upper_limit(KEYS, Rate::new(1, n).unwrap(), 0.999))
+    LEVELS.map(|n| binomial_upper_limit(keys(), Rate::new(1, n).unwrap(), 0.999))
 }
 
 /// The same at the levels that a binomial test of `n` draws attains, which are lower.
@@ -103,12 +109,12 @@ fn attainable_limits(n: u64, gamma: Rate) -> [u64; 3] {
     LEVELS.map(|level| {
         let k = (0..=n).find(|k| binomial_ln_sf(n, *k, gamma) <= -(level as f64).ln()).unwrap();
         let attained = (binomial_ln_sf(n, k, gamma).exp() * 1e12) as u64;
-        binomial_upper_limit(KEYS, Rate::new(attained, 1_000_000_000_000).unwrap(), 0.999)
+        binomial_upper_limit(keys(), Rate::new(attained, 1_000_000_000_000).unwrap(), 0.999)
     })
 }
 
 fn assert_valid(what: &str, ln_p: &[f64], limits: [u64; 3]) {
-    assert_eq!(ln_p.len() as u64, KEYS, "{what}");
+    assert_eq!(ln_p.len() as u64, keys(), "{what}");
     let found = rejections(ln_p);
     for at in 0..3 {
         assert!(found[at] <= limits[at], "{what}: {found:?} rejections at 1/{LEVELS:?}, limits {limits:?}");
@@ -132,7 +138,7 @@ fn distinct_scoring_of_repetitive_text_is_calibrated_for_every_width() {
         let width = spec.parse::<Spec>().unwrap().width();
         let evidence = count(width, &exchanges, TextStatistic::Distinct).unwrap();
         let n = evidence.coefficients().entries().len() as u64;
-        let ln_p: Vec<f64> = (0..KEYS).map(|key| tail(&evidence, &scheme(spec, key))).collect();
+        let ln_p: Vec<f64> = (0..keys()).map(|key| tail(&evidence, &scheme(spec, key))).collect();
         assert_valid(spec, &ln_p, attainable_limits(n, Rate::new(1, gamma).unwrap()));
     }
 }
@@ -142,7 +148,7 @@ fn without_the_distinct_rule_the_same_run_fails() {
     let exchanges = innocent();
     let spec = "green/1/w1/b2/t1";
     let scored: Vec<f64> =
-        (0..KEYS).map(|key| counting_every_occurrence(&exchanges, &scheme(spec, key))).collect();
+        (0..keys()).map(|key| counting_every_occurrence(&exchanges, &scheme(spec, key))).collect();
     assert_fails("every occurrence a draw of its own", &scored);
 }
 
@@ -180,7 +186,7 @@ fn root_counts_gumbel_and_dual_gumbel_are_calibrated() {
         ("gumbel/1/w1", TextStatistic::RootCount),
     ] {
         let evidence = count(spec.parse::<Spec>().unwrap().width(), &exchanges, statistic).unwrap();
-        let ln_p: Vec<f64> = (0..KEYS).map(|key| tail(&evidence, &scheme(spec, key))).collect();
+        let ln_p: Vec<f64> = (0..keys()).map(|key| tail(&evidence, &scheme(spec, key))).collect();
         assert_valid(&format!("{spec} {statistic:?}"), &ln_p, limits());
     }
 }
@@ -192,7 +198,7 @@ fn the_e_process_is_calibrated_whenever_one_stops() {
         [("green/1/w1/b2/t1", TextStatistic::RootCount), ("gumbel/1/w1", TextStatistic::Distinct)]
     {
         let evidence = count(spec.parse::<Spec>().unwrap().width(), exchanges, statistic).unwrap();
-        let anytime: Vec<f64> = (0..KEYS)
+        let anytime: Vec<f64> = (0..keys())
             .map(|key| -Summary::of(evidence.open(&scheme(spec, key)).unwrap()).unwrap().ln_e_max)
             .collect();
         assert_valid(&format!("{spec} {statistic:?}, e-process"), &anytime, limits());
@@ -236,7 +242,7 @@ fn distributions_are_calibrated() {
         ("residual", residual(width, &predictions, &references, Weight::HalfNorm).unwrap()),
         ("residual of the likeliest 5", residual(width, &top, &references, Weight::Equal).unwrap()),
     ] {
-        let ln_p: Vec<f64> = (0..KEYS).map(|key| tail(&evidence, &scheme(spec, key))).collect();
+        let ln_p: Vec<f64> = (0..keys()).map(|key| tail(&evidence, &scheme(spec, key))).collect();
         assert_valid(what, &ln_p, limits());
     }
 }
@@ -282,7 +288,7 @@ fn text_beside_a_reference_is_calibrated_and_fails_with_exposure_counted_under_t
         let mut exposure = Exposure::new(width, []);
         traffic.iter().for_each(|answer| exposure.add(answer));
         let evidence = text.residual(&expectation, shrink, weighed.then_some(&exposure)).unwrap();
-        let ln_p: Vec<f64> = (0..KEYS).map(|key| tail(&evidence, &scheme(spec, key))).collect();
+        let ln_p: Vec<f64> = (0..keys()).map(|key| tail(&evidence, &scheme(spec, key))).collect();
         assert_valid(&format!("{spec} beside a reference, shrink {shrink}"), &ln_p, limits());
     }
     let spec = "green/1/w1/b2/t1";
@@ -297,9 +303,9 @@ fn text_beside_a_reference_is_calibrated_and_fails_with_exposure_counted_under_t
         let scheme = scheme(spec, key);
         tail(&text.residual(&expectation, SHRINK, Some(&exposure)).unwrap(), &scheme)
     };
-    let other: Vec<f64> = (0..KEYS).map(|key| served(key, &scheme(spec, 1_000_000 + key))).collect();
+    let other: Vec<f64> = (0..keys()).map(|key| served(key, &scheme(spec, 1_000_000 + key))).collect();
     assert_valid("exposure counted under another key", &other, limits());
-    let same: Vec<f64> = (0..KEYS).map(|key| served(key, &scheme(spec, key))).collect();
+    let same: Vec<f64> = (0..keys()).map(|key| served(key, &scheme(spec, key))).collect();
     assert_fails("exposure counted under the scored key", &same);
 }
 
@@ -367,7 +373,7 @@ fn rows(n: usize) -> (Vec<Vec<u32>>, Table, Table) {
 fn answers_that_copy_from_marked_prompts_are_calibrated_and_fail_without_the_prompt_rule() {
     let spec = "green/1/w1/b2/t1";
     let run = |provenance| -> Vec<f64> {
-        (0..KEYS)
+        (0..keys())
             .map(|key| {
                 let scheme = scheme(spec, key);
                 let exchanges = copying(&scheme, key, provenance);
@@ -412,7 +418,7 @@ fn reading_marked_text_is_calibrated_and_fails_where_windows_are_consulted_twice
     let spec = "green/1/w1/b2/t1";
     let mut with_rule = Vec::new();
     let mut without = Vec::new();
-    for key in 0..KEYS {
+    for key in 0..keys() {
         let scheme = scheme(spec, key);
         let mut language = Language(ChaCha8Rng::seed_from_u64(2_000_000 + key));
         let mut reading = Reading::new(&scheme).unwrap();
