@@ -20,6 +20,7 @@ pub(crate) fn print(path: &Path) -> Result<()> {
     for access in ["text", "rows"] {
         table(&cells, access);
     }
+    ratios(&cells);
     calibration(&cells);
     Ok(())
 }
@@ -36,29 +37,32 @@ fn table(cells: &Cells, access: &str) {
     for statistic in statistics {
         let cell = |run: &&String| {
             let sizes = cells.get(&((*run).clone(), access.to_owned(), statistic.clone()));
-            sizes.and_then(|sizes| Some(summary(sizes.last_key_value()?.1, needed(sizes))))
+            sizes.and_then(|sizes| Some(summary(sizes.last_key_value()?.1, &needed(sizes))))
         };
         let row: Vec<String> = runs.iter().map(|run| cell(run).unwrap_or("–".to_owned())).collect();
         println!("| {statistic} | {} |", row.join(" | "));
     }
 }
 
-fn summary(lines: &[Line], needed: Option<f64>) -> String {
+fn summary(lines: &[Line], needed: &str) -> String {
     let (mean, sd) = moments(&lines.iter().map(|line| line.z).collect::<Vec<_>>());
     let error = sd / (lines.len() as f64).sqrt();
-    let needed = needed.map_or("–".to_owned(), |size| format!("{:.1}k", size / 1e3));
     format!("{mean:.1} ± {error:.1} ({needed})")
 }
 
-/// The size at which the mean ln p passes the level, linear between sizes; none where it never does for good.
-fn needed(sizes: &BTreeMap<usize, Vec<Line>>) -> Option<f64> {
+/// The size at which the mean ln p passes the level, linear between sizes; ≤ the smallest that was tried, – where it
+/// passes at none.
+fn needed(sizes: &BTreeMap<usize, Vec<Line>>) -> String {
     let mean = |lines: &Vec<Line>| lines.iter().map(|line| line.ln_p).sum::<f64>() / lines.len() as f64;
     let points: Vec<(f64, f64)> = sizes.iter().map(|(size, lines)| (*size as f64, mean(lines))).collect();
     let level = LEVEL.ln();
-    let first = points.iter().position(|(_, ln_p)| *ln_p <= level)?;
+    let Some(first) = points.iter().position(|(_, ln_p)| *ln_p <= level) else { return "–".to_owned() };
     let (size, ln_p) = points[first];
-    let Some((size_before, before)) = first.checked_sub(1).map(|at| points[at]) else { return Some(size) };
-    Some(size_before + (size - size_before) * (level - before) / (ln_p - before))
+    let Some((size_before, before)) = first.checked_sub(1).map(|at| points[at]) else {
+        return format!("≤ {size}");
+    };
+    let size = size_before + (size - size_before) * (level - before) / (ln_p - before);
+    if size < 1_000.0 { format!("{size:.0}") } else { format!("{:.1}k", size / 1e3) }
 }
 
 /// Controls: their z is standard normal but for chance.
@@ -70,6 +74,35 @@ fn calibration(cells: &Cells) {
         let (mean, sd) = moments(&z);
         let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         println!("| {run} | {access} | {statistic} | {} | {mean:.2} | {sd:.2} | {largest:.2} |", z.len());
+    }
+}
+
+/// z of our statistics by that of the baselines, on the same tokens or contexts, at the largest size.
+fn ratios(cells: &Cells) {
+    const PAIRS: [(&str, &str, &str); 7] = [
+        ("text", "residual/0.03 TB", "distinct"),
+        ("text", "residual/0.03 TB log e", "residual/0.03 TB"),
+        ("rows", "pears whole TB exposed", "argmax"),
+        ("rows", "pears whole TB exposed", "green mass"),
+        ("rows", "pears whole TB exposed", "pears whole TB half-norm"),
+        ("rows", "pears top-20 TB exposed", "pears whole TB exposed"),
+        ("rows", "pears top-5 TB exposed", "pears whole TB exposed"),
+    ];
+    println!("\n## Ratios of mean z at the largest size, on the same tokens and contexts\n");
+    let runs: BTreeSet<&String> =
+        cells.keys().map(|(run, _, _)| run).filter(|run| !run.contains("-0pc-")).collect();
+    let titles: Vec<String> = runs.iter().map(|run| run.to_string()).collect();
+    println!("| ours / theirs | {} |\n|---|{}", titles.join(" | "), "---|".repeat(titles.len()));
+    for (access, ours, theirs) in PAIRS {
+        let z = |run: &str, statistic: &str| {
+            let sizes = cells.get(&(run.to_owned(), access.to_owned(), statistic.to_owned()))?;
+            let z: Vec<f64> = sizes.last_key_value()?.1.iter().map(|line| line.z).collect();
+            Some(moments(&z).0)
+        };
+        let cell = |run: &&String| Some(z(run, ours)? / z(run, theirs)?);
+        let row: Vec<String> =
+            runs.iter().map(|run| cell(run).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"))).collect();
+        println!("| {access}: {ours} / {theirs} | {} |", row.join(" | "));
     }
 }
 
