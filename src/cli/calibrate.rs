@@ -17,7 +17,7 @@ use super::output::Stages;
 use super::{Failure, now, output, rows};
 use crate::key::{Epoch, Secret};
 use crate::scheme::Spec;
-use crate::score::{Evidence, Exchange};
+use crate::score::{Counted, Exchange};
 use crate::source::model;
 use crate::source::text::{BadLines, Kind};
 use crate::stat::calibration::Calibration;
@@ -125,8 +125,7 @@ fn innocent(
         .collect::<Result<_, Failure>>()?;
     let digest = Sha256::digest(crate::source::files::read(file)?);
     let evidence = counting.evidence(&exchanges)?;
-    let scored =
-        evidence.coefficients().entries().iter().filter(|entry| entry.coefficient != 0).count() as u64;
+    let scored = evidence.distinct();
     if scored == 0 {
         return Err(Failure(format!("{}: no draw is left to score", file.display())));
     }
@@ -149,7 +148,7 @@ fn innocent(
 }
 
 /// (ln p, z) under each key, in the order of the keys.
-fn tails(evidence: &Evidence, arguments: &Arguments, stages: &Stages) -> Result<Vec<(f64, f64)>, Failure> {
+fn tails(evidence: &Counted, arguments: &Arguments, stages: &Stages) -> Result<Vec<(f64, f64)>, Failure> {
     let epoch: Epoch = "calibration".parse()?;
     let done = std::sync::atomic::AtomicU64::new(0);
     let tail = |number: u32| {

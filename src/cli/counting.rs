@@ -10,7 +10,7 @@ use super::{Failure, rows};
 use crate::key::{Epoch, Secret};
 use crate::law::Law;
 use crate::scheme::{Arm, Scheme, Spec};
-use crate::score::{Counter, Evidence, Exchange, Expecting, Exposure, Over, SHRINK, Text, TextStatistic};
+use crate::score::{Counted, Exchange, Expecting, Exposure, Over, SHRINK, Text, TextStatistic};
 use crate::source::reference::Reference;
 use crate::source::text::{BadLines, Kind};
 use crate::token::Width;
@@ -48,7 +48,7 @@ impl From<Statistic> for TextStatistic {
 /// What is counted, before any key is touched.
 #[derive(Debug)]
 pub(super) enum Counting {
-    Text { width: Width, statistic: TextStatistic },
+    Text { spec: Spec, statistic: TextStatistic },
     Residual { width: Width, reference: Reference, exposure: Option<Exposure> },
 }
 
@@ -60,11 +60,19 @@ impl Counting {
         secret: Option<&Secret>,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<Self, Failure> {
+        if matches!(spec, Spec::Payload(_)) {
+            return Err(Failure(
+                "--spec: an account's marks are tested by account, which this command does not do".to_owned(),
+            ));
+        }
         let width = spec.width();
         if arguments.reference.is_empty() {
-            return Ok(Self::Text { width, statistic: arguments.statistic.into() });
+            return Ok(Self::Text { spec, statistic: arguments.statistic.into() });
         }
-        if matches!(spec.law(), Law::Exponential) {
+        if matches!(spec, Spec::Mix(_)) {
+            return Err(Failure("--reference: a mix is scored from text alone; score without".to_owned()));
+        }
+        if matches!(spec.law(), Some(Law::Exponential)) {
             return Err(Failure(
                 "--reference: a residual has signs, and a Gumbel draw no bound below; score without"
                     .to_owned(),
@@ -84,14 +92,11 @@ impl Counting {
         }
     }
 
-    pub(super) fn evidence(&self, exchanges: &[(u32, Exchange)]) -> Result<Evidence, Failure> {
+    pub(super) fn evidence(&self, exchanges: &[(u32, Exchange)]) -> Result<Counted, Failure> {
         match self {
-            Self::Text { width, statistic } => {
-                let mut counter = Counter::new(*width);
-                for (cluster, exchange) in exchanges {
-                    counter.exchange(exchange, *cluster)?;
-                }
-                Ok(counter.finish(*statistic))
+            Self::Text { spec, statistic } => {
+                let exchanges = exchanges.iter().map(|(cluster, exchange)| (*cluster, exchange));
+                Ok(Counted::text(*spec, exchanges, *statistic)?)
             }
             Self::Residual { width, reference, exposure } => {
                 let text =
@@ -101,7 +106,7 @@ impl Counting {
                 for (number, (_, Exchange { prompt, response, .. })) in exchanges.iter().enumerate() {
                     expecting.expect(number, size, &reference.rows(prompt, response)?)?;
                 }
-                Ok(text.residual(&expecting.finish()?, SHRINK, exposure.as_ref())?)
+                Ok(text.residual(&expecting.finish()?, SHRINK, exposure.as_ref())?.into())
             }
         }
     }

@@ -78,8 +78,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     for (epoch, exchanges) in &by_epoch {
         let evidence = counting.evidence(exchanges)?;
         let draws = evidence.open(&arguments.spec.open(&secret.epoch_key(epoch)))?;
-        skipped += evidence.skipped;
-        positions += evidence.positions;
+        skipped += evidence.skipped();
+        positions += evidence.positions();
         pooled = Some(match pooled {
             None => draws,
             Some(earlier) => earlier.pool(draws)?,
@@ -140,8 +140,8 @@ fn exchanges_by_epoch(
 fn page(report: &Report) -> String {
     let summary = &report.summary;
     let what = match report.spec.law() {
-        Law::Bernoulli(_) => "green",
-        Law::Exponential => "mean score",
+        Some(Law::Bernoulli(_)) => "green",
+        Some(Law::Exponential | Law::Layers(_)) | None => "mean score",
     };
     let skipped = &report.skipped;
     let interval =

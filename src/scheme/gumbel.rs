@@ -54,13 +54,19 @@ impl FromStr for Parameters {
 /// A Gumbel race under one key.
 #[derive(Debug)]
 pub struct Gumbel {
+    width: Width,
     prf: WindowPrf,
     origin: Origin,
 }
 
 impl Gumbel {
-    pub(super) fn new(_: Parameters, key: &SchemeKey) -> Self {
-        Self { prf: key.prf(), origin: Origin(key.commitment().0) }
+    pub(super) fn new(parameters: Parameters, key: &SchemeKey) -> Self {
+        Self { width: parameters.width, prf: key.prf(), origin: Origin(key.commitment().0) }
+    }
+
+    /// Tokens in the window.
+    pub fn width(&self) -> Width {
+        self.width
     }
 
     /// Which key this race is run under.
