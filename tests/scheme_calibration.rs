@@ -21,8 +21,8 @@ use taggant::key::Secret;
 use taggant::law::{Draws, Law, Layers, Scale, Tally};
 use taggant::scheme::{Arm, Scheme, Spec};
 use taggant::score::{
-    Coin, Counted, Exchange, Prediction, Provenance, Reading, Row, TextStatistic, Weight, accounts, count, mass,
-    residual,
+    Coin, Counted, Exchange, Prediction, Provenance, Reading, Row, TextStatistic, Weight, accounts, count,
+    mass, residual,
 };
 use taggant::stat::Rate;
 use taggant::stat::candidates::Named;
@@ -318,7 +318,8 @@ fn distributions_and_readings_under_a_tournament_are_calibrated() {
     let reading = |key| {
         let scheme = scheme(spec, key);
         let mut reading = Reading::new(&scheme).unwrap();
-        let steps = reading.document(&text, 1, |at| vec![(text[at - 1] / 2, 800), (text[at - 1] / 3 + 1, 100)]);
+        let steps =
+            reading.document(&text, 1, |at| vec![(text[at - 1] / 2, 800), (text[at - 1] / 3 + 1, 100)]);
         Summary::of_reading(&steps, 1_024.0).unwrap().ln_p
     };
     assert_valid("a reading under a tournament", &(0..KEYS).map(reading).collect::<Vec<_>>());

@@ -12,11 +12,12 @@
 
 use serde_json::Value;
 use taggant::key::{EpochKey, Secret};
-use taggant::law::Law;
+use taggant::law::{Law, Layers, Origin, Scale, Tally};
 use taggant::scheme::gumbel::minus_ln_u;
 use taggant::scheme::tournament::play;
 use taggant::scheme::{Arm, Scheme, Spec};
-use taggant::score::{Exchange, Provenance, TextStatistic, count};
+use taggant::score::{Counted, Exchange, Provenance, TextStatistic, accounts, count};
+use taggant::stat::candidates::Named;
 use taggant::stat::verdict::Summary;
 
 fn file(name: &str) -> Value {
@@ -42,6 +43,12 @@ fn epoch(case: &Value) -> EpochKey {
     Secret::from_hex(case["secret"].as_str().unwrap()).unwrap().epoch_key(&parse(&case["epoch"]))
 }
 
+fn exchanges(case: &Value, provenance: Provenance) -> Vec<Exchange> {
+    let prompts = parse::<Vec<Vec<u32>>>(&case["prompts"]).into_iter();
+    let exchange = |(prompt, response)| Exchange { prompt, response, whole_context: true, provenance };
+    prompts.zip(parse::<Vec<Vec<u32>>>(&case["answers"])).map(exchange).collect()
+}
+
 fn assert_close(found: f64, expected: f64) {
     assert!((found - expected).abs() <= 1e-9 * expected.abs(), "{found} is not {expected}");
 }
@@ -50,16 +57,7 @@ fn assert_close(found: f64, expected: f64) {
 fn green_lists_over_answers_with_prompts() {
     for case in cases("green") {
         let scheme = open(&case);
-        let exchanges: Vec<Exchange> = parse::<Vec<Vec<u32>>>(&case["prompts"])
-            .into_iter()
-            .zip(parse::<Vec<Vec<u32>>>(&case["answers"]))
-            .map(|(prompt, response)| Exchange {
-                prompt,
-                response,
-                whole_context: true,
-                provenance: Provenance::Unknown,
-            })
-            .collect();
+        let exchanges = exchanges(&case, Provenance::Unknown);
         let evidence = count(scheme.spec().width(), &exchanges, TextStatistic::Distinct).unwrap();
         let summary = Summary::of(evidence.open(&scheme).unwrap()).unwrap();
         assert_eq!(summary.draws, case["scored"].as_u64().unwrap(), "{}", scheme.spec());
@@ -187,5 +185,53 @@ fn mixes_payloads_and_dual_arms() {
         let block = seed.account_block(account / 512, token);
         let at = (account % 512) as usize;
         assert_eq!(block[at / 64] >> (at % 64) & 1, bit["bit"].as_u64().unwrap());
+    }
+}
+
+#[test]
+fn texts_under_tournaments_and_mixes_have_their_exact_tails() {
+    let file = file("scoring");
+    for case in file["texts"].as_array().unwrap().iter().chain(file["mixes"].as_array().unwrap()) {
+        let (scheme, exchanges) = (open(case), exchanges(case, Provenance::Fresh));
+        let counted = Counted::text(*scheme.spec(), (0..).zip(&exchanges), TextStatistic::Distinct).unwrap();
+        let summary = Summary::of(counted.open(&scheme).unwrap()).unwrap();
+        let draws = case["draws"].as_u64().unwrap_or_else(|| parse::<[u64; 2]>(&case["draws"]).iter().sum());
+        assert_eq!(summary.draws, draws, "{}", scheme.spec());
+        assert_close(summary.statistic, parse(&case["sum"]));
+        assert!(summary.ln_p >= parse::<f64>(&case["ln_p"]) - 1e-12, "{}", scheme.spec());
+        assert!(summary.ln_p <= parse::<f64>(&case["ln_p"]) + 1e-6, "{}", scheme.spec());
+    }
+}
+
+#[test]
+fn layers_with_weights_have_their_exact_tails() {
+    for case in file("scoring")["layers"].as_array().unwrap() {
+        let (coefficients, words): (Vec<f64>, Vec<u32>) =
+            (parse(&case["coefficients"]), parse(&case["words"]));
+        let mut tally = Tally::new();
+        (0..).zip(&coefficients).for_each(|(input, a)| tally.add(input, *a, input));
+        let law = Law::Layers(Layers::weighted(&parse::<Vec<u8>>(&case["weights"])).unwrap());
+        let draws = tally.whole(Scale::Unit).open(law, Origin([0; 32]), |input| words[*input as usize]);
+        let summary = Summary::of(draws).unwrap();
+        assert_close(summary.statistic, parse(&case["sum"]));
+        let ln_p: f64 = parse(&case["ln_p"]);
+        assert!((ln_p - 1e-9..ln_p + 1e-6).contains(&summary.ln_p), "{} is not {ln_p}", summary.ln_p);
+    }
+}
+
+#[test]
+fn leaked_text_against_every_account() {
+    for case in file("scoring")["accounts"].as_array().unwrap() {
+        let (scheme, exchanges) = (open(case), exchanges(case, Provenance::Fresh));
+        let evidence = count(scheme.spec().width(), &exchanges, TextStatistic::Distinct).unwrap();
+        let named = Named::of(accounts(&evidence, &scheme, &parse(&case["accounts"])).unwrap()).unwrap();
+        assert_eq!(named.draws(), case["draws"].as_u64().unwrap());
+        let wanted: Vec<(u64, u64, f64, f64)> = parse(&case["tests"]);
+        assert_eq!(named.tests().len(), wanted.len());
+        for (test, (id, hits, ln_p, adjusted)) in named.tests().iter().zip(wanted) {
+            assert_eq!((test.id, test.hits), (id, hits));
+            assert_close(test.ln_p, ln_p);
+            assert_close(test.adjusted_ln_p, adjusted);
+        }
     }
 }
