@@ -144,7 +144,7 @@ fn has_purpose(found: &Label, scheme: &str, purpose: &str) -> bool {
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text())?;
-        if let Self::Gumbel(gumbel::Parameters { arms: gumbel::Arms::Two, .. }) = self {
+        if let Self::Gumbel(gumbel::Parameters { arms: Arms::Two, .. }) = self {
             f.write_str("+2")?;
         }
         Ok(())

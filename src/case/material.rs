@@ -15,7 +15,7 @@ use crate::key::Commitment;
 use crate::law::Step;
 use crate::scheme::Scheme;
 use crate::score::{
-    Counted, Exchange, Expectation, Prediction, Provenance, Reading, Row, SHRINK, Skipped, Text, Weight,
+    self, Counted, Exchange, Expectation, Prediction, Provenance, Reading, Row, SHRINK, Skipped, Text, Weight,
 };
 use crate::stat::verdict::{Summary, TestError};
 use crate::token::TokenId;

@@ -50,7 +50,7 @@ impl Layers {
     /// X for a word: 0 to Σ weights.
     pub fn sum(&self, word: u32) -> u32 {
         let bits = (0..).zip(self.weights());
-        bits.map(|(layer, weight)| (word >> layer & 1) * u32::from(*weight)).sum()
+        bits.map(|(layer, weight)| (word >> layer & 1) * u32::from(weight)).sum()
     }
 
     /// Each weight above 0 and how many layers have it, smallest first: X is a sum of so many fair coins.

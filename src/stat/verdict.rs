@@ -324,8 +324,10 @@ fn bet(clusters: &Clusters<'_>, a_max: f64) -> Result<EProcess, TestError> {
         }
         let terms = groups.iter().map(|((law, a), (count, sum))| Ok((real_term(*law, *a, *count)?, *sum)));
         let terms: Vec<(RealTerm, f64)> = terms.collect::<Result<_, TestError>>()?;
-        let observed = |(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum };
-        let batch: Vec<Observed<'_>> = terms.iter().map(|(term, sum)| observed((term, sum))).collect();
+        let batch: Vec<Observed<'_>> = terms
+            .iter()
+            .map(|(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum })
+            .collect();
         e_process.batch(&batch)?;
     }
     Ok(e_process)
@@ -395,8 +397,8 @@ fn real_term(law: Law, coefficient: i32, count: u64) -> Result<RealTerm, TestErr
                 RealTerm { law: coin, count: count * u64::from(layers) }
             }
             _ => {
-                let weights = layers.weights().iter().filter(|weight| **weight > 0);
-                let coefficients = weights.map(|weight| coefficient * f64::from(*weight)).collect();
+                let weights = layers.weights().into_iter().filter(|weight| *weight > 0);
+                let coefficients = weights.map(|weight| coefficient * f64::from(weight)).collect();
                 RealTerm { law: RealLaw::Coins { coefficients, rate: fair()? }, count }
             }
         },
