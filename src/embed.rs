@@ -275,18 +275,18 @@ mod tests {
 
     #[test]
     fn a_full_history_marks_nothing_more() {
-        let embedder = embedder("gumbel/1/w1", 0.0).history(3);
-        let mut answer = embedder.answer();
+        let short = embedder("gumbel/1/w1", 0.0).history(3);
+        let mut answer = short.answer();
         let marked: Vec<bool> =
             [1, 2, 2, 3, 4, 1].iter().map(|last| answer.choose(&[*last], &[0.5; 2], 0).is_some()).collect();
         assert_eq!(marked, [true, true, false, true, false, false]);
         // A green list remembers nothing, unless it is told to.
-        let green = super::tests::embedder("green/1/w1/b1/t1", 1.0).history(0);
+        let green = embedder("green/1/w1/b1/t1", 1.0).history(0);
         let mut answer = green.answer();
         for _ in 0..2 {
             assert_eq!(answer.step(&[9], &mut [0.0; 4]), Step::Biased);
         }
-        let once = super::tests::embedder("green/1/w1/b1/t1", 1.0).masking(true);
+        let once = embedder("green/1/w1/b1/t1", 1.0).masking(true);
         let mut answer = once.answer();
         assert_eq!(answer.step(&[9], &mut [0.0; 4]), Step::Biased);
         assert_eq!(answer.step(&[9], &mut [0.0; 4]), Step::Unmarked);
