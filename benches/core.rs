@@ -7,13 +7,15 @@
     reason = "a benchmark prints, and may stop where it stands"
 )]
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::Instant;
 
 use taggant::embed::Embedder;
 use taggant::key::{EpochKey, Secret};
 use taggant::scheme::{Arm, Spec};
-use taggant::score::{Exchange, Provenance, TextStatistic, count};
+use taggant::score::{Exchange, Provenance, TextStatistic, accounts, count};
+use taggant::stat::candidates::Named;
 use taggant::stat::verdict::verdict_tail;
 
 const VOCABULARY: usize = 131_072;
@@ -22,6 +24,7 @@ fn main() {
     let epoch = Secret::from_bytes([7; 32]).epoch_key(&"bench".parse().unwrap());
     embedding(&epoch);
     scoring(&epoch);
+    candidates(&epoch);
 }
 
 /// Microseconds a call, the best of several rounds: noise only adds.
@@ -68,7 +71,8 @@ fn embedding(epoch: &EpochKey) {
     );
 }
 
-fn scoring(epoch: &EpochKey) {
+/// Random text: `answers` answers of 500 tokens.
+fn texts(answers: usize) -> Vec<Exchange> {
     let mut state = 1_u64;
     let mut token = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -80,7 +84,11 @@ fn scoring(epoch: &EpochKey) {
         whole_context: true,
         provenance: Provenance::Unknown,
     };
-    let exchanges: Vec<Exchange> = (0..1_000).map(exchange).collect();
+    (0..answers).map(exchange).collect()
+}
+
+fn scoring(epoch: &EpochKey) {
+    let exchanges = texts(1_000);
     println!("distinct draws of text, de-duplicated and tested, one core");
     for spec in ["green/1/w1/b2/t1", "green/1/w2/b2/t1", "gumbel/1/w4"] {
         let scheme = spec.parse::<Spec>().unwrap().open(epoch);
@@ -93,4 +101,20 @@ fn scoring(epoch: &EpochKey) {
         });
         println!("  {spec:<20} {draws} draws, {:5.2} million a second", draws as f64 / time);
     }
+}
+
+/// A million leaked tokens against 25,000 accounts.
+fn candidates(epoch: &EpochKey) {
+    let exchanges = texts(2_000);
+    let scheme = "payload/1/w2".parse::<Spec>().unwrap().open(epoch);
+    let every: BTreeSet<u64> = (0..25_000).collect();
+    let (mut draws, mut found) = (0, 0);
+    let time = best(1, 1, || {
+        let evidence = count(scheme.spec().width(), &exchanges, TextStatistic::Distinct).unwrap();
+        let named = Named::of(accounts(&evidence, &scheme, &every).unwrap()).unwrap();
+        draws = named.draws();
+        found = named.found(-13.8).len();
+    });
+    println!("leaked text against {} accounts, each tested exactly, one core", every.len());
+    println!("  payload/1/w2           {draws} draws, {:5.1} s, {found} named", time / 1e6);
 }

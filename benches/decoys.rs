@@ -31,7 +31,7 @@ fn main() {
         run("100,000 distinct text windows", 20.0, &text(100_000));
     }
     if "rows".contains(&wanted) {
-        run("1,000 whole rows", 30.0, &rows(1_000, VOCABULARY as usize));
+        run("1,000 whole rows", 30.0, &rows(1_000));
     }
     if "top".contains(&wanted) {
         run("top-20 rows of 100,000 windows", 300.0, &top(100_000));
@@ -90,9 +90,9 @@ fn text(windows: u32) -> Evidence {
     count(width(), &exchanges, TextStatistic::Distinct).unwrap()
 }
 
-fn rows(windows: u32, vocabulary: usize) -> Evidence {
+fn rows(windows: u32) -> Evidence {
     let q = |row: u32| -> Vec<f32> {
-        (0..vocabulary as u32).map(|v| (scramble(v ^ row << 16) % 1_000) as f32 / 1e6).collect()
+        (0..VOCABULARY).map(|v| (scramble(v ^ row << 16) % 1_000) as f32 / 1e6).collect()
     };
     let contexts: Vec<[TokenId; 2]> = (0..windows).map(|row| [row, row + 1]).collect();
     let rows: Vec<Vec<f32>> = (0..windows).map(q).collect();

@@ -4,9 +4,15 @@
 //! fixed without it. [`Tally`] sums the coefficients of equal inputs *before* anything is rounded or opened, so one
 //! coin is one draw; [`Draws`] can be consumed once. Neither knows a scheme, a text or a model.
 
+mod candidates;
+mod layers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+pub use candidates::{Candidates, Weighted};
+pub use layers::{Layers, LayersError};
 
 /// γ as a whole number of lanes: P(lane < threshold) = threshold / 2ᵇ exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,13 +63,25 @@ pub enum Law {
     Bernoulli(Gamma),
     /// X = −ln((c+1)/2³²) with c = 2³² − 1 − word: never above Exp(1), so an Exp(1) tail is an upper bound.
     Exponential,
+    /// X = Σ w g over fair bits g of one word: Binomial(m, ½) for m equal weights.
+    Layers(Layers),
 }
 
 impl Law {
-    /// X, given the draw's word: 0 or 1 for a Bernoulli draw, the 32-bit lane for an exponential one.
+    /// X as a whole number, given the draw's word; none for an exponential draw, whose X is real.
+    pub fn whole(self, word: u32) -> Option<u32> {
+        match self {
+            Self::Bernoulli(_) => Some(word.min(1)),
+            Self::Exponential => None,
+            Self::Layers(layers) => Some(layers.sum(word)),
+        }
+    }
+
+    /// X, given the draw's word: 0 or 1 for a Bernoulli draw, the 32-bit lane for the others.
     pub fn value(self, word: u32) -> f64 {
         match self {
             Self::Bernoulli(_) => f64::from(word),
+            Self::Layers(layers) => f64::from(layers.sum(word)),
             // ln((c+1)/2³²) with c+1 = 2³² − word: near 1 by log1p, else directly.
             Self::Exponential => {
                 let w = f64::from(word) / 4_294_967_296.0;
@@ -77,6 +95,7 @@ impl Law {
         match self {
             Self::Bernoulli(gamma) => gamma.value(),
             Self::Exponential => 1.0,
+            Self::Layers(layers) => layers.mean(),
         }
     }
 
@@ -85,6 +104,7 @@ impl Law {
         match self {
             Self::Bernoulli(gamma) => gamma.value() * (1.0 - gamma.value()),
             Self::Exponential => 1.0,
+            Self::Layers(layers) => layers.variance(),
         }
     }
 }
@@ -226,7 +246,7 @@ impl Draw {
     fn new(law: Law, coefficient: i32, word: u32, cluster: u32) -> Self {
         let word = match law {
             Law::Bernoulli(_) => word.min(1),
-            Law::Exponential => word,
+            Law::Exponential | Law::Layers(_) => word,
         };
         Self { law, coefficient, word, cluster }
     }
@@ -241,9 +261,14 @@ impl Draw {
         self.coefficient
     }
 
-    /// X as a whole number: 0 or 1 for a Bernoulli draw, the lane for an exponential one.
+    /// The word: 0 or 1 for a Bernoulli draw, the lane for the others.
     pub fn word(&self) -> u32 {
         self.word
+    }
+
+    /// X as a whole number, where it is one.
+    pub fn whole(&self) -> Option<u32> {
+        self.law.whole(self.word)
     }
 
     /// X.

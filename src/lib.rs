@@ -65,7 +65,7 @@
 //! }
 //!
 //! // Without the key they are coins that show "green" with probability exactly 1/4.
-//! assert!(matches!(spec.law(), Law::Bernoulli(gamma) if gamma.value() == 0.25));
+//! assert!(matches!(spec.law(), Some(Law::Bernoulli(gamma)) if gamma.value() == 0.25));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

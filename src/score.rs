@@ -7,8 +7,10 @@
 //! - *Adaptive* ([`Reading`]): the suspect reads text marked under the scored key. It predicts; each window is opened
 //!   once, after the prediction was fixed; its only verdict is an e-process.
 
+mod accounts;
 pub mod alignment;
 mod exposure;
+mod mixed;
 mod reading;
 mod residual;
 mod rows;
@@ -19,11 +21,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::key::prf::Lanes;
-use crate::law::{Draws, Origin, SameOrigin, Scale, Tally, Whole};
-use crate::scheme::Scheme;
+use crate::law::{Draws, Origin, SameOrigin, Scale, Tally, Weighted, Whole};
+use crate::scheme::{Arm, Scheme};
 use crate::token::{TokenId, Width};
 
+pub use accounts::accounts;
 pub use exposure::Exposure;
+pub use mixed::{Counted, Mixed};
 pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
 pub use rows::{Prediction, Row, Weight, argmax, mass, residual, residual_of_known};
@@ -63,6 +67,16 @@ pub enum TextStatistic {
     Distinct,
     /// √n for n occurrences: the default without a reference.
     RootCount,
+}
+
+impl TextStatistic {
+    /// Coefficients from the number of occurrences.
+    fn whole(self, occurrences: Tally<Coin>) -> Whole<Coin> {
+        match self {
+            Self::Distinct => occurrences.map(|_| 1.0).whole(Scale::Unit),
+            Self::RootCount => occurrences.map(f64::sqrt).whole(Scale::Max),
+        }
+    }
 }
 
 /// Positions of answers that gave no draw of their own, by rule.
@@ -178,33 +192,17 @@ impl Evidence {
     /// Opens the draws under a key, every arm of it.
     ///
     /// # Errors
-    /// The scheme has another width, or something marked under its key went into the coefficients.
+    /// The scheme has another width, or is a mix, whose parts need [`Mixed`]; or something marked under its key went into
+    /// the coefficients.
     pub fn open(&self, scheme: &Scheme) -> Result<Draws, ScoreError> {
         self.check(scheme)?;
-        let draws = scheme.arms().iter().map(|arm| {
-            // Coefficients are sorted by window and token: each seed is computed once, each stretch of lanes too.
-            let mut at: Option<(u32, Lanes)> = None;
-            self.whole.open(scheme.spec().law(), arm.origin(), |coin| {
-                let lanes = match &mut at {
-                    Some((window, lanes)) if *window == coin.window => lanes,
-                    other => {
-                        &mut other.insert((coin.window, arm.seed(self.windows.get(coin.window)).lanes())).1
-                    }
-                };
-                arm.word_in(lanes, coin.token)
-            })
-        });
-        let mut pooled: Option<Draws> = None;
-        for more in draws {
-            pooled = Some(match pooled {
-                None => more,
-                Some(earlier) => earlier.pool(more)?,
-            });
-        }
-        pooled.ok_or(ScoreError::NoArm)
+        pooled(scheme.arms().iter().map(|arm| self.open_arm(arm)))
     }
 
     fn check(&self, scheme: &Scheme) -> Result<(), ScoreError> {
+        if scheme.coin().is_some() {
+            return Err(ScoreError::Mix);
+        }
         let width = scheme.spec().width();
         if width != self.width {
             return Err(ScoreError::Width { counted: self.width, scheme: width });
@@ -214,6 +212,30 @@ impl Evidence {
         }
         Ok(())
     }
+
+    /// Coefficients are sorted by window and token: each seed is computed once, each stretch of lanes too.
+    fn open_arm(&self, arm: &Arm) -> Draws {
+        let mut at: Option<(u32, Lanes)> = None;
+        self.whole.open(arm.law(), arm.origin(), |coin| {
+            let lanes = match &mut at {
+                Some((window, lanes)) if *window == coin.window => lanes,
+                other => &mut other.insert((coin.window, arm.seed(self.windows.get(coin.window)).lanes())).1,
+            };
+            arm.word_in(lanes, coin.token)
+        })
+    }
+}
+
+/// The draws of unrelated keys as one set.
+fn pooled(draws: impl Iterator<Item = Draws>) -> Result<Draws, ScoreError> {
+    let mut pooled: Option<Draws> = None;
+    for more in draws {
+        pooled = Some(match pooled {
+            None => more,
+            Some(earlier) => earlier.pool(more)?,
+        });
+    }
+    pooled.ok_or(ScoreError::NoArm)
 }
 
 /// Counts the draws of `exchanges` for windows of `width`: no key is involved.
@@ -287,12 +309,10 @@ impl Counter {
     /// # Errors
     /// Marked inputs at width 0.
     pub fn exchange(&mut self, exchange: &Exchange, cluster: u32) -> Result<Vec<Position>, ScoreError> {
-        if exchange.provenance == Provenance::Marked && self.width.tokens() == 0 {
-            return Err(ScoreError::MarkedInputAtWidth0);
-        }
+        check_input(self.width, exchange)?;
         let context = [&exchange.prompt[..], &exchange.response[..]].concat();
         let prompt = exchange.prompt.len();
-        let excluded = self.windows_of_prompt(exchange);
+        let excluded = windows_of_prompt(self.width, exchange);
         let first_known = if exchange.whole_context { 0 } else { prompt };
         let position = |at| self.position(exchange, &context, at, first_known, &excluded, cluster);
         Ok((prompt..context.len()).map(position).collect())
@@ -304,15 +324,11 @@ impl Counter {
         for (coin, count) in self.counts {
             tally.add(coin, f64::from(count.seen), count.cluster);
         }
-        let (tally, scale) = match statistic {
-            TextStatistic::Distinct => (tally.map(|_| 1.0), Scale::Unit),
-            TextStatistic::RootCount => (tally.map(f64::sqrt), Scale::Max),
-        };
         let (skipped, positions) = (self.skipped, self.positions);
         Evidence {
             width: self.width,
             windows: self.windows,
-            whole: tally.whole(scale),
+            whole: statistic.whole(tally),
             marked_under: BTreeSet::new(),
             skipped,
             positions,
@@ -338,8 +354,7 @@ impl Counter {
             self.skipped.short_window += 1;
             return Position::ShortWindow;
         };
-        let looked_up = if self.width.tokens() == 0 { &context[at..=at] } else { window };
-        if excluded.contains(looked_up) {
+        if excluded.contains(looked_up(self.width, context, at)) {
             self.skipped.prompt_window += 1;
             return Position::PromptWindow;
         }
@@ -350,16 +365,28 @@ impl Counter {
         self.skipped.repeated += u64::from(repeat == Repeat::Again);
         Position::Draw(coin, repeat)
     }
+}
 
-    /// What the prompt rule excludes in rows of unknown origin: every window that lies inside the prompt, the one at
-    /// its very end included.
-    fn windows_of_prompt<'e>(&self, exchange: &'e Exchange) -> HashSet<&'e [TokenId]> {
-        if exchange.provenance != Provenance::Unknown {
-            return HashSet::new();
-        }
-        let size = self.width.tokens().max(1);
-        exchange.prompt.windows(size).collect()
+/// At width 0 no exclusion makes a marked input safe.
+fn check_input(width: Width, exchange: &Exchange) -> Result<(), ScoreError> {
+    if exchange.provenance == Provenance::Marked && width.tokens() == 0 {
+        return Err(ScoreError::MarkedInputAtWidth0);
     }
+    Ok(())
+}
+
+/// What the prompt rule looks up at position `at`: the window of `width`, at width 0 the token.
+fn looked_up(width: Width, context: &[TokenId], at: usize) -> &[TokenId] {
+    if width.tokens() == 0 { &context[at..=at] } else { width.window(context, at).unwrap_or_default() }
+}
+
+/// What the prompt rule excludes in rows of unknown origin: every window of `width` that lies inside the prompt, the one
+/// at its very end included; at width 0 its tokens.
+fn windows_of_prompt(width: Width, exchange: &Exchange) -> HashSet<&[TokenId]> {
+    if exchange.provenance != Provenance::Unknown {
+        return HashSet::new();
+    }
+    exchange.prompt.windows(width.tokens().max(1)).collect()
 }
 
 /// Why rows cannot be scored.
@@ -412,9 +439,24 @@ pub enum ScoreError {
         "the expectation lists pairs that the text does not show; at widths of 2 and more only observed pairs count"
     )]
     Unobserved,
+    /// Coefficients of one width for a scheme with two.
+    #[error(
+        "a mix has two parts with windows of their own: it is scored from text, each draw once or √n times, and by \
+         nothing else yet"
+    )]
+    Mix,
+    /// Draws for one scheme where another was counted.
+    #[error("the text was counted for another mix")]
+    OtherMix,
     /// The scheme has no key.
-    #[error("the scheme was opened without a key")]
+    #[error("the scheme has no draws of its own: choose an account, or test all of them as candidates")]
     NoArm,
+    /// Candidates for a scheme that knows none.
+    #[error("the scheme marks every account alike: there are no candidates to test")]
+    NoAccounts,
+    /// Candidates are compared by counts.
+    #[error(transparent)]
+    Weighted(#[from] Weighted),
     /// A distribution that is none.
     #[error("row {row}: {what}")]
     Row {

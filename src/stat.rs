@@ -20,6 +20,7 @@
 //! | draws | coefficients | tail |
 //! |---|---|---|
 //! | keyed coins, keyed choices | whole numbers | exact: [`lattice::lattice_ln_sf`], for equal ones the binomial in closed form |
+//! | layers of m fair coins | whole numbers | the same: n of them with one coefficient are m·n coins |
 //! | exponential (never above Exp(1)) | 1 | that of the Gamma law: [`tail::gamma_ln_sf`] |
 //! | exponential, or mixed with others | real | Chernoff's bound: [`chernoff::chernoff_ln_sf`] |
 //! | assigned to one of two arms by the key | – | hypergeometric: [`tail::hypergeometric_ln_sf`] |
@@ -44,14 +45,15 @@
 //!
 //! [`rank`] makes a draw of where the served one of several answers stands. [`estimate`] says how large an effect
 //! is, [`confidence`] the same for somebody who looks after every exchange, [`multiple`] what several tests at
-//! once cost, [`power`] how much is needed to see anything. [`cumulant`] and the tilting behind [`lattice`] are
-//! the machinery.
+//! once cost, [`candidates`] names one of many accounts or nobody, [`power`] says how much is needed to see
+//! anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
 //!
 //! Three modules give numbers that are never a verdict: [`redraw`] and [`importance`] check one by simulation, of
 //! the key or of the draws, and [`saddlepoint`] is quick and close, for plans and displays. [`verdict`] uses none
 //! of them.
 
 pub mod calibration;
+pub mod candidates;
 pub mod chernoff;
 pub mod confidence;
 mod convolution;

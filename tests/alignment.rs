@@ -241,11 +241,8 @@ fn aligned_rows_of_an_innocent_are_calibrated() {
     const KEYS: u64 = 2_000;
     let rows = innocent();
     let predictions = predictions(&rows);
-    let expected = |(at, (.., row)): (usize, &(u32, Vec<TokenId>, Vec<(TokenId, f32)>))| {
-        let q = distribution(row.len(), at as u64);
-        q.into_iter().map(|q| q as f32).collect::<Vec<f32>>()
-    };
-    let b: Vec<Vec<f32>> = rows.iter().enumerate().map(expected).collect();
+    let expected = |(at, size)| distribution(size, at).into_iter().map(|q| q as f32).collect::<Vec<f32>>();
+    let b: Vec<Vec<f32>> = (0..).zip(rows.iter().map(|(.., row)| row.len())).map(expected).collect();
     for (what, evidence) in [
         ("argmax", argmax(width(), &predictions).unwrap()),
         ("mass", mass(width(), &predictions).unwrap()),
@@ -312,7 +309,7 @@ impl Spelling for Spelt {
 fn marked(scheme: &Scheme, window: TokenId) -> Vec<(TokenId, f64)> {
     let arm = &scheme.arms()[0];
     let seed = arm.seed(&[window]);
-    let weight = |word| (word, (2.0 * scheme.spec().law().value(arm.word(&seed, word))).exp());
+    let weight = |word| (word, (2.0 * arm.law().value(arm.word(&seed, word))).exp());
     let weights: Vec<(TokenId, f64)> = (16..80).map(weight).collect();
     let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
     weights.into_iter().map(|(word, weight)| (word, weight / total)).collect()

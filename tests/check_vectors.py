@@ -323,6 +323,114 @@ def check_lattice(file):
         close(ln(sum(mass for value, mass in law.items() if value >= case["k"])), case["ln_p"], case["name"])
 
 
+def coins_ln_tail(coins, k):
+    """ln P(a sum of independent coins >= k), coins given as (coefficient, threshold, bits), in whole numbers."""
+    law, total = {0: 1}, 1
+    for a, threshold, bits in coins:
+        new, total = {}, total << bits
+        for value, mass in law.items():
+            new[value] = new.get(value, 0) + mass * ((1 << bits) - threshold)
+            new[value + a] = new.get(value + a, 0) + mass * threshold
+        law = new
+    return ln(Fraction(sum(mass for value, mass in law.items() if value >= k), total))
+
+
+def coins_of(answers, prompts, width, skip):
+    """The distinct (window, token) of answers, each window before its token and at least `skip` tokens in."""
+    coins = {}
+    for prompt, answer in zip(prompts, answers):
+        context = prompt + answer
+        for i in range(max(len(prompt), skip), len(context)):
+            coins.setdefault((tuple(context[i - skip : i]), tuple(context[i - width : i]), context[i]), None)
+    return list(coins)
+
+
+def layered(case):
+    """Weighted layers: S, and P(sum of all coins >= S)."""
+    total, coins = 0, []
+    for a, word in zip(case["coefficients"], case["words"]):
+        for layer, weight in enumerate(case["weights"]):
+            total += a * weight * (word >> layer & 1)
+            coins.append((a * weight, 1, 1))
+    return {"sum": total, "ln_p": coins_ln_tail(coins, total)}
+
+
+def marked_by(key, part, window, token):
+    """(X, its coins) of one draw under a part: ["green", width, bits, threshold] or ["tournament", width, depth]."""
+    if part[0] == "green":
+        green = lane(seed_of(key, window), part[2], token) < part[3]
+        return int(green), [(1, part[3], part[2])]
+    word = lane(seed_of(key, window), 32, token)
+    return bin(word & ((1 << part[2]) - 1)).count("1"), [(1, 1, 1)] * part[2]
+
+
+def scored(case):
+    """Distinct draws of a text under one scheme."""
+    key, part = expand(epoch_key(case), case["label"]), case["part"]
+    draws = {(window, token) for _, window, token in coins_of(case["answers"], case["prompts"], part[1], part[1])}
+    found = [marked_by(key, part, window, token) for window, token in sorted(draws)]
+    total = sum(x for x, _ in found)
+    coins = [coin for _, its in found for coin in its]
+    return {"draws": len(draws), "sum": total, "ln_p": coins_ln_tail(coins, total)}
+
+
+def mixed(case):
+    """The draws of both parts, each at the positions that the coin gives it."""
+    key, parts = epoch_key(case), case["parts"]
+    wide = max(part[1] for part in parts)
+    coin = expand(key, case["label"] + "/coin")
+    counts, total, coins = [], 0, []
+    for number, part in enumerate(parts):
+        mine = expand(key, f"{case['label']}/part/{number}")
+        draws = {
+            (window, token)
+            for far, window, token in coins_of(case["answers"], case["prompts"], part[1], wide)
+            if (lane(seed_of(coin, far), 8, 0) >= case["share"]) == (number == 1)
+        }
+        counts.append(len(draws))
+        for window, token in draws:
+            x, its = marked_by(mine, part, window, token)
+            total, coins = total + x, coins + its
+    return {"draws": counts, "sum": total, "ln_p": coins_ln_tail(coins, total)}
+
+
+def accounted(case):
+    """Hits, exact tail and Holm's correction for every account."""
+    key, width = expand(epoch_key(case), case["label"]), case["width"]
+    draws = {(window, token) for _, window, token in coins_of(case["answers"], case["prompts"], width, width)}
+    hits = dict.fromkeys(case["accounts"], 0)
+    for window, token in draws:
+        blocks = {}
+        for account in case["accounts"]:
+            stream, bit = divmod(account, 512)
+            if stream not in blocks:
+                blocks[stream] = chacha20_block(seed_of(key, window), token, stream)
+            hits[account] += blocks[stream][bit // 32] >> (bit % 32) & 1
+    tails = {account: ln(binomial_tail(len(draws), hits[account], Fraction(1, 2))) for account in hits}
+    adjusted, worst, left = {}, -math.inf, len(tails)
+    for account in sorted(tails, key=tails.get):
+        worst = max(worst, min(0.0, tails[account] + math.log(left)))
+        adjusted[account], left = worst, left - 1
+    tests = [[a, hits[a], tails[a], adjusted[a]] for a in sorted(hits)]
+    return {"draws": len(draws), "tests": tests}
+
+
+def check_scoring(file):
+    kinds = {"layers": layered, "texts": scored, "mixes": mixed, "accounts": accounted}
+    for kind, derive in kinds.items():
+        for case in file[kind]:
+            for field, value in derive(case).items():
+                if field == "ln_p":
+                    close(value, case[field], kind)
+                elif field == "tests":
+                    same([test[:2] for test in value], [test[:2] for test in case[field]], kind)
+                    for found, wanted in zip(value, case[field]):
+                        close(found[2], wanted[2], kind)
+                        close(found[3], wanted[3], kind)
+                else:
+                    same(value, case[field], kind)
+
+
 def main():
     files = 0
     for name, check in sorted(globals().items()):

@@ -16,8 +16,9 @@ use super::CaseError;
 use super::material::Material;
 use super::plan::{PlannedTest, SealedPlan};
 use crate::key::Secret;
-use crate::scheme::Scheme;
-use crate::score::{Evidence, ScoreError};
+use crate::law::Draws;
+use crate::scheme::{Arm, Scheme};
+use crate::score::{Counted, Evidence, ScoreError};
 use crate::stat::math::{Sum, sqrt, to_f64};
 use crate::stat::verdict::TestError;
 
@@ -92,7 +93,13 @@ pub fn decoys(
     let evidence = super::material_of(test, material)?.evidence(plan, test)?;
     let score = |error| CaseError::Score { test: test.name.clone(), error };
     let scheme = |number: u32| plan.spec().open(&secret(number).epoch_key(&test.epoch));
-    let z = z_under(&evidence, count.max(2), scheme).map_err(score)?;
+    let z = match &evidence {
+        Counted::Plain(evidence) => z_under(evidence, count.max(2), scheme).map_err(score)?,
+        Counted::Mixed(mixed) => {
+            let z = |number| mixed.open(&scheme(number)).map(|draws| z(&draws)).map_err(score);
+            (0..count.max(2)).map(z).collect::<Result<_, _>>()?
+        }
+    };
     let z = z.ok_or_else(|| CaseError::Test { test: test.name.clone(), error: TestError::NoDraws })?;
     Ok(Decoys::new(&test.name, z))
 }
@@ -110,9 +117,11 @@ pub fn z_under(
     let [total, squares] = sums.moments();
     let z = |number: u32| {
         let scheme = scheme(number);
-        let (law, arms) = (scheme.spec().law(), to_f64(scheme.arms().len() as u64));
-        let above = sums.of(&scheme)? - arms * total * law.mean();
-        Ok((squares > 0.0).then(|| above / sqrt(arms * squares * law.variance())))
+        let laws = || scheme.arms().iter().map(Arm::law);
+        let mean: f64 = laws().map(|law| total * law.mean()).sum();
+        let variance: f64 = laws().map(|law| squares * law.variance()).sum();
+        let above = sums.of(&scheme)? - mean;
+        Ok((variance > 0.0).then(|| above / sqrt(variance)))
     };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let numbers: Vec<u32> = (0..count).collect();
@@ -126,6 +135,17 @@ pub fn z_under(
             .collect()
     });
     z.into_iter().collect()
+}
+
+/// (S − E S) / sd S; none without a draw.
+fn z(draws: &Draws) -> Option<f64> {
+    let (mut above, mut variance) = (Sum::default(), Sum::default());
+    for draw in draws.as_slice() {
+        let a = f64::from(draw.coefficient());
+        above.add(a * (draw.value() - draw.law().mean()));
+        variance.add(a * a * draw.law().variance());
+    }
+    (variance.value() > 0.0).then(|| above.value() / sqrt(variance.value()))
 }
 
 fn secret(number: u32) -> Secret {

@@ -15,8 +15,7 @@ use crate::key::Commitment;
 use crate::law::Step;
 use crate::scheme::Scheme;
 use crate::score::{
-    self, Evidence, Exchange, Expectation, Prediction, Provenance, Reading, Row, SHRINK, Skipped, Text,
-    Weight,
+    self, Counted, Exchange, Expectation, Prediction, Provenance, Reading, Row, SHRINK, Skipped, Text, Weight,
 };
 use crate::stat::verdict::{Summary, TestError};
 use crate::token::TokenId;
@@ -231,14 +230,14 @@ impl Material {
         let evidence = self.evidence(plan, test)?;
         let draws =
             evidence.open(scheme).map_err(|error| CaseError::Score { test: test.name.clone(), error })?;
-        Ok((summarised(test, scheme, Summary::of(draws))?, evidence.skipped))
+        Ok((summarised(test, scheme, Summary::of(draws))?, evidence.skipped()))
     }
 
     /// The coefficients of a key-independent test, before any key was touched: what every key is then scored on.
     ///
     /// # Errors
     /// Material that does not fit the plan; readings, whose coefficients have no meaning without their key's text.
-    pub(super) fn evidence(&self, plan: &SealedPlan, test: &PlannedTest) -> Result<Evidence, CaseError> {
+    pub(super) fn evidence(&self, plan: &SealedPlan, test: &PlannedTest) -> Result<Counted, CaseError> {
         let fault = |error| CaseError::Material { test: test.name.clone(), error };
         let provenance = plan.plan().pool.provenance;
         let width = plan.spec().width();
@@ -247,10 +246,12 @@ impl Material {
                 let exchanges = exchanges(plan, answers).map_err(fault)?;
                 Text::count(width, (0..).zip(&exchanges))
                     .and_then(|text| text.residual(expectation, SHRINK, None))
+                    .map(Counted::from)
             }
             Content::Beside(Beside { answers, .. }) | Content::Text(answers) => {
                 let statistic = test.statistic.text().ok_or_else(|| fault(MaterialError::Statistic))?;
-                score::count(width, &exchanges(plan, answers).map_err(fault)?, statistic)
+                let exchanges = exchanges(plan, answers).map_err(fault)?;
+                Counted::text(plan.spec(), (0..).zip(&exchanges), statistic)
             }
             Content::Distributions(rows) => {
                 check_pool(plan, &rows.answers).map_err(fault)?;
@@ -259,10 +260,10 @@ impl Material {
                 let b = rows.b.as_ref().map(Table::rows).transpose().map_err(fault)?;
                 let predictions = rows.predictions(&q, provenance).map_err(fault)?;
                 match (test.statistic, b) {
-                    (Statistic::GreenMass, _) => score::mass(width, &predictions),
+                    (Statistic::GreenMass, _) => score::mass(width, &predictions).map(Counted::from),
                     (Statistic::Residual, Some(b)) => {
                         let b: Vec<&[f32]> = b.iter().map(Vec::as_slice).collect();
-                        score::residual(width, &predictions, &b, Weight::HalfNorm)
+                        score::residual(width, &predictions, &b, Weight::HalfNorm).map(Counted::from)
                     }
                     _ => return Err(fault(MaterialError::Statistic)),
                 }

@@ -14,6 +14,7 @@ mod sources;
 use super::CaseError;
 use super::material::Answer;
 use crate::key::{Commitment, Epoch, KeyId};
+use crate::law::Law;
 use crate::scheme::Spec;
 use crate::score::{Provenance, TextStatistic};
 use crate::token::TokenId;
@@ -114,6 +115,11 @@ impl Statistic {
             Self::RootCount => Some(TextStatistic::RootCount),
             Self::GreenMass | Self::ReadingMass | Self::Residual | Self::TextResidual => None,
         }
+    }
+
+    /// Whether its coefficients have both signs: what is compared with a reference.
+    fn is_signed(self) -> bool {
+        matches!(self, Self::Residual | Self::TextResidual)
     }
 }
 
@@ -307,6 +313,11 @@ impl Plan {
         if repeats(self.sources.iter().map(|source| source.name.as_str())) {
             return wrong("sources: two of them have one name");
         }
+        if matches!(self.spec, Spec::Payload(_)) {
+            return wrong(
+                "spec: account marks are tested by candidate, which no statistic of a plan does yet",
+            );
+        }
         self.tests.iter().try_for_each(|test| self.check_test(test))
     }
 
@@ -323,7 +334,15 @@ impl Plan {
                 test.name
             )));
         }
-        if matches!(test.statistic, Statistic::Residual | Statistic::TextResidual) {
+        if matches!(self.spec, Spec::Mix(_)) && test.statistic.text().is_none() {
+            let what = "a mix is scored from text, by distinct or root-count";
+            return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
+        }
+        if self.spec.law() == Some(Law::Exponential) && test.statistic.is_signed() {
+            let what = "a residual has signs, and a Gumbel draw no bound below";
+            return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
+        }
+        if test.statistic.is_signed() {
             let listed = |name: &String| test.sources.contains(name);
             if !matches!(&self.reference, Planned::Set { value } if listed(value)) {
                 let what = "a residual needs the plan's reference among its sources";
@@ -457,11 +476,16 @@ pub fn statistic_sha256() -> Commitment {
         include_str!("../key/genesis.rs"),
         include_str!("plan.rs"),
         include_str!("../law.rs"),
+        include_str!("../law/layers.rs"),
         include_str!("../scheme.rs"),
         include_str!("../scheme/green.rs"),
         include_str!("../scheme/gumbel.rs"),
+        include_str!("../scheme/mix.rs"),
+        include_str!("../scheme/payload.rs"),
+        include_str!("../scheme/tournament.rs"),
         include_str!("../score.rs"),
         include_str!("../score/exposure.rs"),
+        include_str!("../score/mixed.rs"),
         include_str!("../score/reading.rs"),
         include_str!("../score/residual.rs"),
         include_str!("../score/rows.rs"),

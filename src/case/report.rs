@@ -129,17 +129,18 @@ impl<'a> View<'a> {
         self.plan.tests.iter().find(|test| test.name == finding.test)
     }
 
-    fn law(&self) -> Law {
+    /// The law of every draw; none for a mix of two laws.
+    fn law(&self) -> Option<Law> {
         self.plan.spec.law()
     }
 
     fn rate_name(&self) -> &'static str {
-        if matches!(self.law(), Law::Bernoulli(_)) { "Green rate" } else { "Mean draw" }
+        if matches!(self.law(), Some(Law::Bernoulli(_))) { "Green rate" } else { "Mean draw" }
     }
 
     fn rate_words(&self) -> &'static str {
         match self.law() {
-            Law::Bernoulli(_) => "the weighted share of draws on the key's side",
+            Some(Law::Bernoulli(_)) => "the weighted share of draws on the key's side",
             _ => "the weighted mean of the draws",
         }
     }

@@ -18,7 +18,7 @@ use super::{Failure, now, output, rows};
 use crate::case::figure::p_quantiles;
 use crate::key::{Epoch, Secret};
 use crate::scheme::Spec;
-use crate::score::Evidence;
+use crate::score::Counted;
 use crate::source::text::{BadLines, Kind, Row};
 use crate::source::{files, model};
 use crate::stat::calibration::Calibration;
@@ -132,8 +132,7 @@ fn innocent(
     let numbered: Vec<(u32, &Row)> = (0..).zip(&found).collect();
     let digest = Sha256::digest(files::read(file)?);
     let evidence = counting.count(&numbered, tokenizer)?.evidence;
-    let scored =
-        evidence.coefficients().entries().iter().filter(|entry| entry.coefficient != 0).count() as u64;
+    let scored = evidence.distinct();
     if scored == 0 {
         return Err(Failure(format!("{}: no draw is left to score", file.display())));
     }
@@ -164,7 +163,7 @@ fn plot(path: &Path, ln_p: &[f64]) -> Result<(), Failure> {
 }
 
 /// (ln p, z) under each key, in the order of the keys.
-fn tails(evidence: &Evidence, arguments: &Arguments, stages: &Stages) -> Result<Vec<(f64, f64)>, Failure> {
+fn tails(evidence: &Counted, arguments: &Arguments, stages: &Stages) -> Result<Vec<(f64, f64)>, Failure> {
     let epoch: Epoch = "calibration".parse()?;
     let done = std::sync::atomic::AtomicU64::new(0);
     let tail = |number: u32| {

@@ -13,7 +13,7 @@ use crate::law::Law;
 use crate::scheme::{Arm, Scheme, Spec};
 use crate::score::alignment::Losses;
 use crate::score::{
-    Counter, Evidence, Exchange, Expectation, Expecting, Exposure, Over, SHRINK, Text, TextStatistic,
+    Counted, Evidence, Exchange, Expectation, Expecting, Exposure, Over, SHRINK, Text, TextStatistic,
 };
 use crate::source::reference::Reference;
 use crate::source::text::{BadLines, Kind, Row};
@@ -59,15 +59,15 @@ enum Statistic {
 /// What is counted, before any key is touched.
 #[derive(Debug)]
 pub(super) enum Counting {
-    Text { width: Width, statistic: TextStatistic },
+    Text { spec: Spec, statistic: TextStatistic },
     Residual { width: Width, reference: Reference, exposure: Option<Exposure> },
-    Distributions(Distributions),
+    Distributions(Box<Distributions>),
 }
 
 /// What was counted.
 #[derive(Debug)]
-pub(super) struct Counted {
-    pub(super) evidence: Evidence,
+pub(super) struct Count {
+    pub(super) evidence: Counted,
     /// What aligning the suspect's vocabulary lost.
     pub(super) losses: Option<Losses>,
 }
@@ -80,8 +80,16 @@ impl Counting {
         secret: Option<&Secret>,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<Self, Failure> {
+        if matches!(spec, Spec::Payload(_)) {
+            return Err(Failure(
+                "--spec: an account's marks are tested by account, which this command does not do".to_owned(),
+            ));
+        }
         let width = spec.width();
-        if !arguments.reference.is_empty() && matches!(spec.law(), Law::Exponential) {
+        if !arguments.reference.is_empty() && matches!(spec, Spec::Mix(_)) {
+            return Err(Failure("--reference: a mix is scored from text alone; score without".to_owned()));
+        }
+        if !arguments.reference.is_empty() && matches!(spec.law(), Some(Law::Exponential)) {
             return Err(Failure(
                 "--reference: a residual has signs, and a Gumbel draw no bound below; score without"
                     .to_owned(),
@@ -91,7 +99,7 @@ impl Counting {
             arguments.exposure.as_deref().map(|file| exposure(file, spec, secret, tokenizer)).transpose()?;
         if arguments.access == Access::Distributions {
             let comparing = arguments.comparing(exposure)?;
-            return Ok(Self::Distributions(Distributions::new(width, comparing, tokenizer)?));
+            return Ok(Self::Distributions(Box::new(Distributions::new(width, comparing, tokenizer)?)));
         }
         if !arguments.reference.is_empty() {
             let reference = Reference::open(&arguments.reference)?;
@@ -104,7 +112,7 @@ impl Counting {
                 return Err(Failure("--statistic: that one needs --access distributions".to_owned()));
             }
         };
-        Ok(Self::Text { width, statistic })
+        Ok(Self::Text { spec, statistic })
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -121,21 +129,19 @@ impl Counting {
         &self,
         rows: &[(u32, &Row)],
         tokenizer: Option<&Tokenizer>,
-    ) -> Result<Counted, Failure> {
+    ) -> Result<Count, Failure> {
         let evidence = match self {
-            Self::Text { width, statistic } => {
-                let mut counter = Counter::new(*width);
-                for (cluster, exchange) in exchanges(rows, tokenizer)? {
-                    counter.exchange(&exchange, cluster)?;
-                }
-                counter.finish(*statistic)
+            Self::Text { spec, statistic } => {
+                let exchanges = exchanges(rows, tokenizer)?;
+                let exchanges = exchanges.iter().map(|(cluster, exchange)| (*cluster, exchange));
+                Counted::text(*spec, exchanges, *statistic)?
             }
             Self::Residual { width, reference, exposure } => {
-                beside(*width, &exchanges(rows, tokenizer)?, reference, exposure.as_ref())?
+                beside(*width, &exchanges(rows, tokenizer)?, reference, exposure.as_ref())?.into()
             }
             Self::Distributions(distributions) => return distributions.count(rows),
         };
-        Ok(Counted { evidence, losses: None })
+        Ok(Count { evidence, losses: None })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use taggant_model::tokenizer::Tokenizer;
 
-use super::counting::Counted;
+use super::counting::Count;
 use super::{Failure, rows};
 use crate::score::alignment::{Aligned, Answer, Known, Losses, align};
 use crate::score::{
@@ -85,7 +85,7 @@ impl Distributions {
         }
     }
 
-    pub(super) fn count(&self, rows: &[(u32, &Row)]) -> Result<Counted, Failure> {
+    pub(super) fn count(&self, rows: &[(u32, &Row)]) -> Result<Count, Failure> {
         let mut losses = Losses::default();
         let answered = |(cluster, row): &(u32, &Row)| self.answered(*cluster, row, &mut losses);
         let answers: Vec<Answered> = rows.iter().map(answered).collect::<Result<_, _>>()?;
@@ -94,7 +94,7 @@ impl Distributions {
         let short = answers.iter().flat_map(|answer| &answer.rows).filter(|(at, _)| !self.known(*at)).count();
         evidence.skipped.short_window += short as u64;
         evidence.positions += short as u64;
-        Ok(Counted { evidence, losses: Some(losses) })
+        Ok(Count { evidence: evidence.into(), losses: Some(losses) })
     }
 
     /// Whether the window after `at` tokens of an answer lies inside the answer.

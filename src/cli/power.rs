@@ -179,7 +179,7 @@ struct At {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (plan, report) = match &arguments.what {
         What::Coins { shift, spec, plan } => {
-            let Law::Bernoulli(gamma) = spec.law() else {
+            let Some(Law::Bernoulli(gamma)) = spec.law() else {
                 return Err(Failure(format!(
                     "{spec} has no coins: a shift is one of a green list, such as green/1/w1/b2/t1"
                 )));

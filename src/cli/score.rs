@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use taggant_model::tokenizer::Tokenizer;
 
-use super::counting::{self, Counted, Counting};
+use super::counting::{self, Count, Counting};
 use super::{Failure, key, output, rows, verdict};
 use crate::key::{Epoch, KeyId};
 use crate::law::{Draws, Law};
@@ -86,11 +86,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut alignment: Option<Losses> = None;
     let (mut skipped, mut positions) = (Skipped::default(), 0);
     for (epoch, rows) in &by_epoch {
-        let Counted { evidence, losses } = counting.count(rows, tokenizer.as_ref())?;
+        let Count { evidence, losses } = counting.count(rows, tokenizer.as_ref())?;
         losses.into_iter().for_each(|more| alignment.get_or_insert_default().append(more));
         let draws = evidence.open(&arguments.spec.open(&secret.epoch_key(epoch)))?;
-        skipped += evidence.skipped;
-        positions += evidence.positions;
+        skipped += evidence.skipped();
+        positions += evidence.positions();
         pooled = Some(match pooled {
             None => draws,
             Some(earlier) => earlier.pool(draws)?,
@@ -125,11 +125,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Rows by epoch, each with its number in the file.
+type ByEpoch<'a> = BTreeMap<Epoch, Vec<(u32, &'a Row)>>;
+
 /// The rows by epoch, each with its number in the file.
-fn by_epoch<'a>(
-    rows: &'a [Row],
-    arguments: &Arguments,
-) -> Result<BTreeMap<Epoch, Vec<(u32, &'a Row)>>, Failure> {
+fn by_epoch<'a>(rows: &'a [Row], arguments: &Arguments) -> Result<ByEpoch<'a>, Failure> {
     let mut by_epoch: BTreeMap<Epoch, Vec<(u32, &Row)>> = BTreeMap::new();
     for (row, cluster) in rows.iter().zip(0..) {
         let epoch = row.epoch.as_ref().or(arguments.epoch.as_ref());
@@ -170,8 +170,8 @@ fn round_trip(
 fn page(report: &Report) -> String {
     let summary = &report.summary;
     let what = match report.spec.law() {
-        Law::Bernoulli(_) => "green",
-        Law::Exponential => "mean score",
+        Some(Law::Bernoulli(_)) => "green",
+        Some(Law::Exponential | Law::Layers(_)) | None => "mean score",
     };
     let skipped = &report.skipped;
     let interval =

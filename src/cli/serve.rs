@@ -38,12 +38,18 @@ pub(super) fn serve(
             match answer.step(context, logits) {
                 Step::Biased | Step::Unmarked => {}
                 Step::Race => {
-                    // A dual scheme's coin is fresh, not keyed: the sampler's own stream tosses it.
-                    let arm = sampler.coin(stream, context.len(), embedder.scheme().arms().len());
+                    // A dual scheme's toss is fresh, not keyed: the sampler's own stream makes it.
+                    let toss = sampler.coin(stream, context.len(), 1 << 16);
+                    let toss = u16::try_from(toss).unwrap_or(u16::MAX);
                     sampler.truncate(logits);
-                    if let Some(token) = answer.choose(context, logits, arm) {
+                    if let Some(token) = answer.choose(context, logits, toss) {
                         return token;
                     }
+                    return sampler.draw(stream, context.len(), logits);
+                }
+                Step::Reweigh => {
+                    sampler.truncate(logits);
+                    answer.reweigh(context, logits);
                     return sampler.draw(stream, context.len(), logits);
                 }
             }

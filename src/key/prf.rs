@@ -58,7 +58,16 @@ impl Seed {
 
     /// The lanes of many tokens, best in ascending order.
     pub fn lanes(&self) -> Lanes {
-        Lanes { stream: ChaCha20Rng::from_seed(self.0), bytes: [0; 4 * STRETCH], stretch: None }
+        Lanes { seed: Self(self.0), stream: self.keystream().0, bytes: [0; 4 * STRETCH], stretch: None }
+    }
+
+    /// Block `token` of stream `stream`: bit i, least significant first within words, is that of account
+    /// 512 · `stream` + i (`payload/1`).
+    pub fn account_block(&self, stream: u64, token: TokenId) -> [u64; 8] {
+        let mut rng = ChaCha20Rng::from_seed(self.0);
+        rng.set_stream(stream);
+        rng.set_word_pos(u128::from(token) * 16);
+        std::array::from_fn(|_| rng.next_u64())
     }
 
     /// Account `account`'s bit for `token` (`payload/1`): bit (account mod 512) of block `token`, stream id
@@ -124,6 +133,7 @@ const STRETCH: usize = 64;
 
 /// One window's lanes by token; tokens whose lanes are neighbours share a stretch of keystream.
 pub struct Lanes {
+    seed: Seed,
     stream: ChaCha20Rng,
     bytes: [u8; 4 * STRETCH],
     stretch: Option<u64>,
@@ -142,6 +152,11 @@ impl Lanes {
         let word = u32::from_le_bytes(self.bytes.as_chunks().0[at]);
         word >> (bit % 32) & bits.mask()
     }
+
+    /// As [`Seed::account_bit`].
+    pub fn account_bit(&self, account: u64, token: TokenId) -> bool {
+        self.seed.account_bit(account, token)
+    }
 }
 
 impl fmt::Debug for Lanes {
@@ -155,6 +170,8 @@ impl fmt::Debug for Lanes {
 pub struct LaneBits(u8);
 
 impl LaneBits {
+    /// One byte a token, as the coin of a mix reads it.
+    pub const BYTE: Self = Self(8);
     /// One word a token, as Gumbel and tournament marks read it.
     pub const WORD: Self = Self(32);
 

@@ -53,6 +53,7 @@ pub(super) fn number<T: FromStr>(part: &str, prefix: char) -> Option<T> {
 /// A green list under one key.
 #[derive(Debug)]
 pub struct Green {
+    parameters: Parameters,
     bits: LaneBits,
     threshold: u32,
     prf: WindowPrf,
@@ -65,11 +66,22 @@ impl Green {
         let bits =
             LaneBits::new(parameters.gamma.bits()).expect("a parsed spec has lanes that divide a word");
         Self {
+            parameters,
             bits,
             threshold: parameters.gamma.threshold(),
             prf: key.prf(),
             origin: Origin(key.commitment().0),
         }
+    }
+
+    /// Tokens in the window.
+    pub fn width(&self) -> Width {
+        self.parameters.width
+    }
+
+    /// The share of green tokens.
+    pub fn gamma(&self) -> Gamma {
+        self.parameters.gamma
     }
 
     /// Which key this list is of.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use super::SpecError;
 use crate::key::SchemeKey;
 use crate::key::prf::{LaneBits, Seed, WindowPrf};
-use crate::law::{Law, Origin};
+use crate::law::Origin;
 use crate::token::{TokenId, Width};
 
 /// How many unrelated keys share the traffic.
@@ -54,13 +54,19 @@ impl FromStr for Parameters {
 /// A Gumbel race under one key.
 #[derive(Debug)]
 pub struct Gumbel {
+    width: Width,
     prf: WindowPrf,
     origin: Origin,
 }
 
 impl Gumbel {
-    pub(super) fn new(_: Parameters, key: &SchemeKey) -> Self {
-        Self { prf: key.prf(), origin: Origin(key.commitment().0) }
+    pub(super) fn new(parameters: Parameters, key: &SchemeKey) -> Self {
+        Self { width: parameters.width, prf: key.prf(), origin: Origin(key.commitment().0) }
+    }
+
+    /// Tokens in the window.
+    pub fn width(&self) -> Width {
+        self.width
     }
 
     /// Which key this race is run under.
@@ -76,12 +82,6 @@ impl Gumbel {
     /// The token's word.
     pub fn word(&self, seed: &Seed, token: TokenId) -> u32 {
         seed.lane(LaneBits::WORD, token)
-    }
-
-    /// Σ aX over tokens `0..coefficients.len()`.
-    pub fn sum(&self, seed: &Seed, coefficients: &[i32]) -> f64 {
-        let mut stream = seed.keystream();
-        coefficients.iter().map(|a| f64::from(*a) * Law::Exponential.value(stream.next_word())).sum()
     }
 
     /// The token that wins the race over `probabilities` (by token id; need not sum to 1), or `None` where all

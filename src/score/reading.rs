@@ -27,10 +27,14 @@ impl<'a> Reading<'a> {
     /// Starts a reading under one arm's scheme.
     ///
     /// # Errors
-    /// Width 0: its one window is consulted by the first token.
+    /// Width 0: its one window is consulted by the first token. A mix, whose windows have two widths; and a scheme
+    /// without draws of its own.
     pub fn new(scheme: &'a Scheme) -> Result<Self, ReadingError> {
         if scheme.spec().width().tokens() == 0 {
             return Err(ReadingError::Width0);
+        }
+        if scheme.coin().is_some() || scheme.arms().is_empty() {
+            return Err(ReadingError::Scheme);
         }
         Ok(Self { scheme, consulted: HashSet::new(), documents: 0, repeated: 0, short_window: 0 })
     }
@@ -45,7 +49,6 @@ impl<'a> Reading<'a> {
         mut predict: impl FnMut(usize) -> Vec<(TokenId, i32)>,
     ) -> Vec<Step> {
         let width = self.scheme.spec().width();
-        let law = self.scheme.spec().law();
         let mut steps = Vec::new();
         for at in 0..tokens.len() {
             let Some(window) = width.window(tokens, at) else {
@@ -62,7 +65,9 @@ impl<'a> Reading<'a> {
             let coefficients = predict(at);
             for arm in self.scheme.arms() {
                 let seed = arm.seed(window);
-                steps.push(Step::open(law, self.documents, &coefficients, |token| arm.word(&seed, *token)));
+                steps.push(Step::open(arm.law(), self.documents, &coefficients, |token| {
+                    arm.word(&seed, *token)
+                }));
             }
         }
         self.documents += 1;
@@ -82,4 +87,9 @@ pub enum ReadingError {
     /// The unigram mark has one window, which the first token consults.
     #[error("reading marked text needs a window of at least one token: width 0 is refused")]
     Width0,
+    /// Its windows have two widths, or no key.
+    #[error(
+        "marked text is read under one key and one width: a mix, and account marks without an account, are refused"
+    )]
+    Scheme,
 }

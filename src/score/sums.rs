@@ -5,7 +5,6 @@
 //! each token. No tail is computed from here: a tail takes [`Draws`](crate::law::Draws).
 
 use super::{Coin, Evidence, ScoreError};
-use crate::law::Law;
 use crate::scheme::{Arm, Scheme};
 use crate::token::TokenId;
 
@@ -71,7 +70,7 @@ impl Sums<'_> {
     /// As [`Evidence::open`].
     pub fn of(&self, scheme: &Scheme) -> Result<f64, ScoreError> {
         self.evidence.check(scheme)?;
-        Ok(scheme.arms().iter().map(|arm| self.of_arm(arm, scheme.spec().law())).sum())
+        Ok(scheme.arms().iter().map(|arm| self.of_arm(arm)).sum())
     }
 
     /// Σ a and Σ a² over the draws of one arm: with the law's mean and variance, E S and Var S.
@@ -80,7 +79,8 @@ impl Sums<'_> {
         [a().sum(), a().map(|a| a * a).sum()]
     }
 
-    fn of_arm(&self, arm: &Arm, law: Law) -> f64 {
+    fn of_arm(&self, arm: &Arm) -> f64 {
+        let law = arm.law();
         self.windows
             .iter()
             .map(|(window, coefficients)| {
@@ -130,6 +130,7 @@ mod tests {
             "green/1/w1/b8/t200",
             "green/1/w1/b16/t9",
             "gumbel/1/w1+2",
+            "tournament/1/w1/d7",
         ];
         for spec in specs.map(|spec| spec.parse::<Spec>().unwrap()) {
             let scheme = spec.open(&Secret::from_bytes([7; 32]).epoch_key(&"now".parse().unwrap()));
@@ -140,7 +141,7 @@ mod tests {
                 let sums = evidence.sums();
                 let found = sums.of(&scheme).unwrap();
                 assert!((found - wanted).abs() < 1e-9 * (1.0 + wanted.abs()), "{spec}: {found} and {wanted}");
-                let arms = scheme.arms().len() as f64;
+                let arms = f64::from(u8::try_from(scheme.arms().len()).unwrap());
                 let squares: f64 =
                     draws.as_slice().iter().map(|draw| f64::from(draw.coefficient()).powi(2)).sum();
                 assert!((sums.moments()[1] * arms - squares).abs() <= 1e-9 * squares, "{spec}");

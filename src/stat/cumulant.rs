@@ -20,6 +20,14 @@ pub enum RealLaw {
         /// Not negative: for a negative one the bound would be on the wrong side.
         coefficient: f64,
     },
+    /// Several independent coins of one chance that make one draw, as a tournament's layers do:
+    /// ψ(λ) = Σ ln(1 + p (e^{λa} − 1)).
+    Coins {
+        /// What each coin counts.
+        coefficients: Vec<f64>,
+        /// The chance of a hit.
+        rate: Rate,
+    },
     /// Each of these scores with the same probability 1/K; ψ(λ) = ln (1/K) Σ e^{λf}.
     Scores(Vec<f64>),
 }
@@ -63,8 +71,8 @@ pub enum LawError {
     /// An exponential draw cannot count against the statistic: its bound holds only upwards.
     #[error("the coefficient {0} of an exponential draw is negative")]
     Negative(f64),
-    /// A score vector without scores.
-    #[error("a score vector is empty")]
+    /// A score vector without scores, or a draw of no coin.
+    #[error("a draw has no score")]
     NoScores,
 }
 
@@ -75,7 +83,7 @@ impl RealLaw {
             Self::Bernoulli { coefficient, .. } | Self::Exponential { coefficient } => {
                 std::slice::from_ref(coefficient)
             }
-            Self::Scores(scores) => scores,
+            Self::Coins { coefficients, .. } | Self::Scores(coefficients) => coefficients,
         };
         if coefficients.is_empty() {
             return Err(LawError::NoScores);
@@ -93,7 +101,9 @@ impl RealLaw {
     pub(super) fn size(&self) -> f64 {
         match self {
             Self::Bernoulli { coefficient, .. } | Self::Exponential { coefficient } => coefficient.abs(),
-            Self::Scores(scores) => scores.iter().fold(0.0, |size, f| f.abs().max(size)),
+            Self::Coins { coefficients: scores, .. } | Self::Scores(scores) => {
+                scores.iter().fold(0.0, |size, f| f.abs().max(size))
+            }
         }
     }
 
@@ -101,6 +111,9 @@ impl RealLaw {
     pub(super) fn range(&self) -> (f64, f64) {
         match self {
             Self::Bernoulli { coefficient, .. } => (coefficient.min(0.0), coefficient.max(0.0)),
+            Self::Coins { coefficients, .. } => {
+                coefficients.iter().fold((0.0, 0.0), |(low, high), &a| (low + a.min(0.0), high + a.max(0.0)))
+            }
             Self::Exponential { coefficient } => (0.0, if *coefficient > 0.0 { f64::INFINITY } else { 0.0 }),
             Self::Scores(scores) => scores
                 .iter()
@@ -119,8 +132,9 @@ impl RealLaw {
     /// ψ and its derivatives at a λ inside the domain.
     pub(super) fn cumulant(&self, lambda: f64) -> Cumulant {
         match self {
-            &Self::Bernoulli { coefficient, rate } => {
-                finite([(0.0, rate.complement().p()), (coefficient, rate.p())].into_iter(), lambda)
+            &Self::Bernoulli { coefficient, rate } => coin(coefficient, rate, lambda),
+            Self::Coins { coefficients, rate } => {
+                total(coefficients.iter().map(|&a| (1, coin(a, *rate, lambda))))
             }
             &Self::Exponential { coefficient } => {
                 let value = -ln_1p(-lambda * coefficient);
@@ -134,6 +148,11 @@ impl RealLaw {
             }
         }
     }
+}
+
+/// The cumulant of one coin.
+fn coin(coefficient: f64, rate: Rate, lambda: f64) -> Cumulant {
+    finite([(0.0, rate.complement().p()), (coefficient, rate.p())].into_iter(), lambda)
 }
 
 /// ψ(λ), ψ′(λ) = the mean and ψ″(λ) = the variance of the tilted law; `rounding` bounds the error of ψ(λ).

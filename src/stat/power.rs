@@ -7,6 +7,7 @@
 use super::math::{ceil_to_u64, exp, ln, normal_ln_sf, normal_z, sqrt, to_f64};
 use super::rate::{Rate, RateError};
 use super::tail::binomial_ln_sf;
+use crate::law::Law;
 
 /// The chance that a test at level e^`ln_alpha` rejects when its standardised statistic has mean `expected_z`
 /// and unit variance: P(Z ≥ z_α − `expected_z`).
@@ -29,6 +30,13 @@ pub fn z_needed(ln_alpha: f64, power: f64) -> f64 {
 #[must_use]
 pub fn z_per_coin(rate: Rate, shift: f64) -> f64 {
     shift / sqrt(rate.p() * rate.complement().p())
+}
+
+/// z of one draw whose mean is `shift` above that of its `law`: for a tournament of m layers whose bits are ones with ½ + ε
+/// a shift of mε, and 2ε√m. Layers of one draw that follow each other need more draws than this says.
+#[must_use]
+pub fn z_per_draw(law: Law, shift: f64) -> f64 {
+    shift / sqrt(law.variance())
 }
 
 /// The distinct draws of mean z `z_per_draw` with which a test at level e^`ln_alpha` has this `power`. None when there

@@ -1,7 +1,7 @@
 //! From draws to numbers: the one statistic S = Σ aX, its verdict tail, and what a reader needs to judge it.
 //!
-//! Which tail is the verdict is fixed by the type of the draws: an exact lattice for coins, the Gamma tail for unweighted
-//! exponential draws, the Chernoff bound for what has neither. Never the smaller of two.
+//! Which tail is the verdict is fixed by the type of the draws: an exact lattice for coins and layers of coins, the Gamma
+//! tail for unweighted exponential draws, the Chernoff bound for what has neither. Never the smaller of two.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ impl Summary {
         let draws: Vec<&Draw> = draws.as_slice().iter().collect();
         let moments = Moments::of(&draws)?;
         let tail = Tail::of(&draws, &moments)?;
-        let a_max = draws.iter().map(|draw| draw.coefficient().unsigned_abs()).max().unwrap_or(1);
+        let a_max = draws.iter().map(|draw| largest_coin(draw)).max().unwrap_or(1);
         let clusters = by_cluster(&draws);
         let e_process = bet(&clusters, f64::from(a_max))?;
         Ok(Self::from_parts(&draws, &clusters, kept, &moments, tail, &e_process))
@@ -114,16 +114,18 @@ impl Summary {
     }
 
     /// A test without a draw: p = 1 and e = 1. A suspect that answers nothing is no reason to lose the others' results.
-    pub fn without_draws(law: Law) -> Self {
-        let gamma = gamma_of(law);
+    ///
+    /// `law` is that of all its draws, had there been any; none where there are several.
+    pub fn without_draws(law: Option<Law>) -> Self {
+        let (gamma, mean) = (law.and_then(gamma_of), law.map_or(0.0, Law::mean));
         Self {
             draws: 0,
             statistic: 0.0,
             green: gamma.map(|_| 0),
             gamma,
-            estimate: law.mean(),
+            estimate: mean,
             interval: None,
-            expected: law.mean(),
+            expected: mean,
             z: 0.0,
             n_eff: 0.0,
             largest_share: 1.0,
@@ -251,9 +253,9 @@ struct Tail {
 impl Tail {
     /// The verdict tail for the laws and coefficients at hand.
     fn of(draws: &[&Draw], moments: &Moments) -> Result<Self, TestError> {
-        let coins = draws.iter().all(|draw| matches!(draw.law(), Law::Bernoulli(_)));
+        let whole = draws.iter().all(|draw| draw.whole().is_some());
         let unweighted = draws.iter().all(|draw| draw.law() == Law::Exponential && draw.coefficient() == 1);
-        if coins {
+        if whole {
             Self::lattice(draws)
         } else if unweighted {
             let (n, most) = (draws.len() as u64, Law::Exponential.value(u32::MAX));
@@ -265,13 +267,12 @@ impl Tail {
     }
 
     fn lattice(draws: &[&Draw]) -> Result<Self, TestError> {
-        let value = |draw: &&Draw| i64::from(draw.coefficient()) * i64::from(draw.word());
-        let k = draws.iter().map(value).sum();
-        let term = |((law, a), count)| match law {
-            Law::Bernoulli(gamma) => Some(rate(gamma).map(|rate| LatticeTerm::coins(a, rate, count))),
-            Law::Exponential => None,
-        };
-        let terms: Vec<LatticeTerm> = counts(draws).into_iter().filter_map(term).collect::<Result<_, _>>()?;
+        let value = |draw: &&Draw| Some(i64::from(draw.coefficient()) * i64::from(draw.whole()?));
+        let k = draws.iter().filter_map(value).sum();
+        let mut terms = Vec::new();
+        for ((law, a), count) in counts(draws) {
+            terms.extend(lattice_terms(law, a, count)?);
+        }
         let tail = lattice_ln_sf(&terms, k)?;
         let method = match tail.method {
             Method::Binomial => TailMethod::Binomial,
@@ -282,7 +283,7 @@ impl Tail {
     }
 
     fn chernoff(draws: &[&Draw], moments: &Moments) -> Result<Self, TestError> {
-        let term = |((law, a), count)| Ok(RealTerm { law: real_law(law, a)?, count });
+        let term = |((law, a), count)| real_term(law, a, count);
         let terms: Vec<RealTerm> = counts(draws).into_iter().map(term).collect::<Result<_, TestError>>()?;
         let ln_p = chernoff_ln_sf(&terms, moments.sum)?;
         Ok(Self { ln_p, ln_p_min: None, method: TailMethod::ChernoffBound })
@@ -321,10 +322,12 @@ fn bet(clusters: &Clusters<'_>, a_max: f64) -> Result<EProcess, TestError> {
             let group = groups.entry((draw.law(), draw.coefficient())).or_default();
             *group = (group.0 + 1, group.1 + f64::from(draw.coefficient()) * draw.value());
         }
-        let laws = groups.iter().map(|((law, a), sums)| Ok((real_law(*law, *a)?, *sums)));
-        let laws: Vec<(RealLaw, (u64, f64))> = laws.collect::<Result<_, TestError>>()?;
-        let batch: Vec<Observed<'_>> =
-            laws.iter().map(|(law, (count, sum))| Observed { law, count: *count, sum: *sum }).collect();
+        let terms = groups.iter().map(|((law, a), (count, sum))| Ok((real_term(*law, *a, *count)?, *sum)));
+        let terms: Vec<(RealTerm, f64)> = terms.collect::<Result<_, TestError>>()?;
+        let batch: Vec<Observed<'_>> = terms
+            .iter()
+            .map(|(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum })
+            .collect();
         e_process.batch(&batch)?;
     }
     Ok(e_process)
@@ -340,7 +343,7 @@ fn common_law(draws: &[&Draw]) -> Option<Law> {
 fn gamma_of(law: Law) -> Option<[u64; 2]> {
     match law {
         Law::Bernoulli(gamma) => Some([u64::from(gamma.threshold()), 1 << gamma.bits()]),
-        Law::Exponential => None,
+        Law::Exponential | Law::Layers(_) => None,
     }
 }
 
@@ -364,14 +367,58 @@ fn estimate(clusters: &Clusters<'_>, expected: f64) -> (f64, Option<[f64; 2]>) {
     })
 }
 
-fn real_law(law: Law, coefficient: i32) -> Result<RealLaw, TestError> {
+/// `count` draws of one law and coefficient as coins: those of a tournament are its layers, which are independent, so n
+/// draws of m equal layers are m·n coins, and their tail is the binomial one.
+fn lattice_terms(law: Law, coefficient: i32, count: u64) -> Result<Vec<LatticeTerm>, TestError> {
+    Ok(match law {
+        Law::Bernoulli(gamma) => vec![LatticeTerm::coins(coefficient, rate(gamma)?, count)],
+        Law::Exponential => Vec::new(),
+        Law::Layers(layers) => {
+            let fair = fair()?;
+            let term = |(weight, layers): (u8, u8)| {
+                LatticeTerm::coins(coefficient * i32::from(weight), fair, count * u64::from(layers))
+            };
+            layers.coins().into_iter().map(term).collect()
+        }
+    })
+}
+
+/// The same as real terms: equal layers as coins, others as draws of several coins.
+fn real_term(law: Law, coefficient: i32, count: u64) -> Result<RealTerm, TestError> {
     let coefficient = f64::from(coefficient);
     Ok(match law {
-        Law::Bernoulli(gamma) => RealLaw::Bernoulli { coefficient, rate: rate(gamma)? },
-        Law::Exponential => RealLaw::Exponential { coefficient },
+        Law::Bernoulli(gamma) => {
+            RealTerm { law: RealLaw::Bernoulli { coefficient, rate: rate(gamma)? }, count }
+        }
+        Law::Exponential => RealTerm { law: RealLaw::Exponential { coefficient }, count },
+        Law::Layers(layers) => match layers.coins()[..] {
+            [(weight, layers)] => {
+                let coin = RealLaw::Bernoulli { coefficient: coefficient * f64::from(weight), rate: fair()? };
+                RealTerm { law: coin, count: count * u64::from(layers) }
+            }
+            _ => {
+                let weights = layers.weights().into_iter().filter(|weight| *weight > 0);
+                let coefficients = weights.map(|weight| coefficient * f64::from(weight)).collect();
+                RealTerm { law: RealLaw::Coins { coefficients, rate: fair()? }, count }
+            }
+        },
     })
+}
+
+/// The largest |coefficient| of a coin of the draw: what bets are scaled by.
+fn largest_coin(draw: &Draw) -> u32 {
+    let weight = match draw.law() {
+        Law::Bernoulli(_) | Law::Exponential => 1,
+        Law::Layers(layers) => layers.weights().iter().copied().max().unwrap_or(1),
+    };
+    draw.coefficient().unsigned_abs() * u32::from(weight)
 }
 
 fn rate(gamma: Gamma) -> Result<Rate, RateError> {
     Rate::dyadic(u64::from(gamma.threshold()), u32::from(gamma.bits()))
+}
+
+/// The chance of a layer.
+fn fair() -> Result<Rate, RateError> {
+    Rate::dyadic(1, 1)
 }

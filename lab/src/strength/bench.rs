@@ -30,7 +30,7 @@ pub(super) struct References<'a> {
 
 impl References<'_> {
     /// For each exchange, by name, one row a token of its answer.
-    fn rows(&self, exchanges: &[&Exchange]) -> Result<Vec<Vec<(&'static str, Vec<f32>)>>> {
+    fn rows(&self, exchanges: &[&Exchange]) -> Result<Vec<Named>> {
         let (teacher, base) = (rows(&self.lab.teacher, exchanges)?, rows(&self.lab.base, exchanges)?);
         let control = self.own_control.map(|control| rows(control, exchanges)).transpose()?;
         let mut control = control.map(Vec::into_iter);

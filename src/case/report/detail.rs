@@ -16,15 +16,18 @@ use crate::stat::verdict::TailMethod;
 
 pub(super) fn figures(view: &View<'_>) -> Markup {
     let bars: Vec<Bar> = view.findings().iter().map(bar).collect();
-    let unit = if matches!(view.law(), Law::Bernoulli(_)) { Unit::Percent } else { Unit::Plain };
+    let unit = if matches!(view.law(), Some(Law::Bernoulli(_))) { Unit::Percent } else { Unit::Plain };
     html! {
         section {
             h2 { "Figures" }
-            figure {
-                div.scroll { (figure::rates(&bars, view.law().mean(), unit)) }
-                figcaption {
-                    strong { (view.rate_name()) ", test by test." } " Each bar goes from what chance gives to what was found; the "
-                    "whisker is the 95 % interval, clustered by answer. Blue: registered tests; grey: negative controls."
+            // Of a mix of two laws chance gives every test a mean of its own: bars from one line would mislead.
+            @if let Some(law) = view.law() {
+                figure {
+                    div.scroll { (figure::rates(&bars, law.mean(), unit)) }
+                    figcaption {
+                        strong { (view.rate_name()) ", test by test." } " Each bar goes from what chance gives to what was found; the "
+                        "whisker is the 95 % interval, clustered by answer. Blue: registered tests; grey: negative controls."
+                    }
                 }
             }
             @for at in [Access::Text, Access::Distributions, Access::Reading] { (e_values(view, at)) }

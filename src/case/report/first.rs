@@ -25,7 +25,11 @@ pub(super) fn page(view: &View<'_>) -> Markup {
             h3 { "Registered tests, all of them" }
             (results(view, &view.registered()))
             p.small {
-                (view.rate_name()) ": " (view.rate_words()) "; chance gives " (rate(view.law().mean(), view.law()))
+                (view.rate_name()) ": " (view.rate_words()) "; chance gives "
+                @match view.law() {
+                    Some(law) => (rate(law.mean(), view.law())),
+                    None => "each test a mean of its own, because the draws of the two parts have different laws",
+                }
                 ". log₁₀ p: −6 is one in a million; below −38.5 (2" sup { "−128" } ") no more is stated. log₁₀ e: what a stake of 1 has become by "
                 "betting against chance. Level α = " (probability(ln(view.plan.level()))) " for all registered tests together. "
                 "Positive control: trained by us on marked answers; clean control: trained by us on unmarked ones."

@@ -6,7 +6,7 @@ use super::View;
 use super::detail::{method, statistic};
 use super::number::{probability, rate};
 use crate::case::plan::{Access, Statistic};
-use crate::law::Law;
+use crate::scheme::Spec;
 use crate::stat::math::ln;
 use crate::stat::verdict::TailMethod;
 
@@ -30,21 +30,44 @@ fn the_mark(view: &View<'_>) -> Markup {
     let width = view.plan.spec.width();
     html! {
         p {
-            "Marked answers were written by scheme " code { (view.plan.spec) } ". For each " em { "window" } " of " (width)
+            "Marked answers were written by scheme " code { (view.plan.spec) } ". For each " em { "window" } " of "
+            @if let Spec::Mix(_) = view.plan.spec { "up to " }
+            (width)
             @if width.tokens() == 1 { " preceding token" } @else { " preceding tokens" } ", a secret key makes a seed (HMAC-SHA256), the seed a keystream (ChaCha20), and each token of the "
             "vocabulary owns a few bits of it. "
-            @match view.law() {
-                Law::Bernoulli(gamma) => {
-                    "A token is " em { "green" } " where they are below " (gamma.threshold()) " of 2" sup { (gamma.bits()) }
-                    ": a share of exactly " (rate(gamma.value(), view.law())) ". While the answers were served, green tokens were made "
-                    "somewhat more probable."
-                }
-                _ => {
-                    "These bits are a random number U, and the token served had won a race: the largest ln(U)/p. The draw is "
-                    "X = −ln(1 − U). Its mean is 1 by chance, and more for tokens that won."
-                }
-            }
+            (the_scheme(view.plan.spec))
         }
+    }
+}
+
+/// What the scheme made of a token's bits.
+fn the_scheme(spec: Spec) -> Markup {
+    match spec {
+        Spec::Green(parameters) => html! {
+            "A token is " em { "green" } " where they are below " (parameters.gamma.threshold()) " of 2" sup { (parameters.gamma.bits()) }
+            ": a share of exactly " (rate(parameters.gamma.value(), spec.law())) ". While the answers were served, green tokens were made "
+            "somewhat more probable."
+        },
+        Spec::Gumbel(_) => html! {
+            "These bits are a random number U, and the token served had won a race: the largest ln(U)/p. The draw is "
+            "X = −ln(1 − U). Its mean is 1 by chance, and more for tokens that won."
+        },
+        Spec::Tournament(parameters) => html! {
+            (parameters.depth.get()) " of these bits are the layers of a tournament, and the token served had won it: at each layer a token whose "
+            "bit is 1 beats one whose bit is 0. The draw X is the number of ones. By chance each bit is a fair coin, so X has the law "
+            "Binomial(" (parameters.depth.get()) ", ½), and more for tokens that won."
+        },
+        Spec::Mix(parameters) => html! {
+            "A coin of its own key, tossed for the widest window, says which of two marks a position carries: " (parameters.share) " of 256 carry "
+            "the first, the rest the second. Positions are counted for the part that the coin gives them, under that part's key; the three keys "
+            "are unrelated, so this choice leaves the law of the draws as it is. "
+            @for (part, name) in parameters.parts.into_iter().zip(["First part", "Second part"]) {
+                strong { (name) } " (" code { (part.spec()) } "): " (the_scheme(part.spec())) " "
+            }
+        },
+        Spec::Payload(_) => html! {
+            "Each account has one fair bit for each token, and tokens whose bit is 1 were made somewhat more probable for the account that was answered."
+        },
     }
 }
 

@@ -28,15 +28,15 @@ pub(super) fn percent(share: f64, digits: usize) -> String {
 }
 
 /// The mean of draws: per cent where they are coins.
-pub(super) fn rate(mean: f64, law: Law) -> String {
+pub(super) fn rate(mean: f64, law: Option<Law>) -> String {
     match law {
-        Law::Bernoulli(_) => percent(mean, 1),
+        Some(Law::Bernoulli(_)) => percent(mean, 1),
         _ => real(mean, 3),
     }
 }
 
 /// An interval of [`rate`]s, or a dash where there is none.
-pub(super) fn interval(ends: Option<[f64; 2]>, law: Law) -> String {
+pub(super) fn interval(ends: Option<[f64; 2]>, law: Option<Law>) -> String {
     let [low, high] = match ends {
         None => return "–".to_owned(),
         Some(ends) => ends.map(|end| rate(end, law)),

@@ -10,7 +10,7 @@ use crate::case::Finding;
 use crate::case::material::{Answer, Beside, Content};
 use crate::case::plan::{Access, Role};
 use crate::law::Law;
-use crate::scheme::Scheme;
+use crate::scheme::{Arm, Scheme};
 use crate::score::{Coin, Counter, Position, Repeat};
 use crate::stat::math::to_f64;
 use crate::token::TokenId;
@@ -35,8 +35,8 @@ pub(super) fn section(view: &View<'_>) -> Markup {
             } @else {
                 p {
                     "The first answers in plan order, not chosen. The key is open now, so anybody can recompute each of these marks. "
-                    @if let Law::Bernoulli(_) = view.law() {
-                        "Chance makes " (super::rate(view.law().mean(), view.law())) " of the draws green. "
+                    @if let Some(law @ Law::Bernoulli(_)) = view.law() {
+                        "Chance makes " (super::rate(law.mean(), view.law())) " of the draws green. "
                     }
                     "No single token shows anything; the sum over all answers does."
                 }
@@ -49,9 +49,9 @@ pub(super) fn section(view: &View<'_>) -> Markup {
     }
 }
 
-fn legend(law: Law) -> Markup {
+fn legend(law: Option<Law>) -> Markup {
     let (green, plain) = match law {
-        Law::Bernoulli(_) => ("green", "not green"),
+        Some(Law::Bernoulli(_)) => ("green", "not green"),
         _ => ("draw above its mean", "draw below its mean"),
     };
     html! {
@@ -98,11 +98,8 @@ fn one(view: &View<'_>, scheme: &Scheme, counter: &mut Counter, answer: &Answer,
         return html! { p { "This answer is refused by the rules for marked inputs." } };
     };
     let context = answer.tokens();
-    let width = scheme.spec().width();
-    let mark = |(at, position): (usize, &Position)| {
-        let window = width.window(&context, answer.prompt.len() + at).unwrap_or_default();
-        Mark::of(position, scheme, window)
-    };
+    let mark =
+        |(at, position): (usize, &Position)| Mark::of(position, scheme, &context, answer.prompt.len() + at);
     let marks: Vec<Mark> = positions.iter().enumerate().map(mark).collect();
     let pieces = pieces(view.input.decode, &answer.response[..answer.response.len().min(TOKENS)]);
     let prompt = visible(&(view.input.decode)(&answer.prompt));
@@ -117,7 +114,7 @@ fn one(view: &View<'_>, scheme: &Scheme, counter: &mut Counter, answer: &Answer,
             }
             p.small {
                 (count(positions.len() as u64)) " tokens, " (count(counted)) " new draws, " (count(green)) " of them "
-                @match view.law() { Law::Bernoulli(_) => "green", _ => "above their mean" }
+                @match view.law() { Some(Law::Bernoulli(_)) => "green", _ => "above their mean" }
                 @if counted > 0 { " (" (percent(to_f64(green) / to_f64(counted), 0)) ")" }
             }
         }
@@ -138,9 +135,9 @@ struct Mark {
 }
 
 impl Mark {
-    fn of(position: &Position, scheme: &Scheme, window: &[TokenId]) -> Self {
+    fn of(position: &Position, scheme: &Scheme, context: &[TokenId], at: usize) -> Self {
         match position {
-            Position::Draw(coin, repeat) => Self::draw(*coin, *repeat, scheme, window),
+            Position::Draw(coin, repeat) => Self::draw(*coin, *repeat, scheme, (context, at)),
             Position::MarkedInput => {
                 Self::skipped("m", "not counted: the input of this exchange may be marked")
             }
@@ -153,16 +150,18 @@ impl Mark {
         Self { class, title: title.to_owned(), is_draw: false, green: false, again: false }
     }
 
-    fn draw(coin: Coin, repeat: Repeat, scheme: &Scheme, window: &[TokenId]) -> Self {
-        let law = scheme.spec().law();
-        let values = scheme.arms().iter().map(|arm| law.value(arm.word(&arm.seed(window), coin.token)));
-        let values: Vec<f64> = values.collect();
-        let mean = values.iter().sum::<f64>() / to_f64(values.len() as u64);
-        let green = mean > law.mean();
-        let words = match (law, green) {
-            (Law::Bernoulli(_), true) => "green".to_owned(),
-            (Law::Bernoulli(_), false) => "not green".to_owned(),
-            _ => format!("draw {}, its mean by chance is 1", real(mean, 2)),
+    fn draw(coin: Coin, repeat: Repeat, scheme: &Scheme, (context, at): (&[TokenId], usize)) -> Self {
+        // In a mix one part marks a position; of dual arms either may have.
+        let (first, window) = scheme.marking(context, at).unwrap_or_default();
+        let arms = if scheme.coin().is_some() { &scheme.arms()[first..=first] } else { scheme.arms() };
+        let value = |arm: &Arm| arm.law().value(arm.word(&arm.seed(window), coin.token));
+        let mean = arms.iter().map(value).sum::<f64>() / to_f64(arms.len() as u64);
+        let by_chance = arms.iter().map(|arm| arm.law().mean()).sum::<f64>() / to_f64(arms.len() as u64);
+        let green = mean > by_chance;
+        let words = match (arms.first().map(Arm::law), green) {
+            (Some(Law::Bernoulli(_)), true) => "green".to_owned(),
+            (Some(Law::Bernoulli(_)), false) => "not green".to_owned(),
+            _ => format!("draw {}, its mean by chance is {}", real(mean, 2), real(by_chance, 2)),
         };
         let window: Vec<String> = window.iter().map(TokenId::to_string).collect();
         let place = format!("token {} after [{}]", coin.token, window.join(" "));
