@@ -4,9 +4,13 @@
 //! fixed without it. [`Tally`] sums the coefficients of equal inputs *before* anything is rounded or opened, so one
 //! coin is one draw; [`Draws`] can be consumed once. Neither knows a scheme, a text or a model.
 
+mod choice;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+pub use choice::{Choices, SIBLINGS_MAX, Scores, ScoresError, WholeChoice, WholeChoices};
 
 /// γ as a whole number of lanes: P(lane < threshold) = threshold / 2ᵇ exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,15 +59,19 @@ pub struct GammaError {
 pub enum Law {
     /// X = 1 with probability γ exactly, else 0.
     Bernoulli(Gamma),
+    /// X = f(J), J uniform on K siblings, f fixed without J: one pick of the key, however often the slot was probed.
+    Choice(Scores),
     /// X = −ln((c+1)/2³²) with c = 2³² − 1 − word: never above Exp(1), so an Exp(1) tail is an upper bound.
     Exponential,
 }
 
 impl Law {
-    /// X, given the draw's word: 0 or 1 for a Bernoulli draw, the 32-bit lane for an exponential one.
+    /// X, given the draw's word: 0 or 1 for a Bernoulli draw, the sibling picked (from 0) for a choice, the 32-bit lane
+    /// for an exponential one.
     pub fn value(self, word: u32) -> f64 {
         match self {
             Self::Bernoulli(_) => f64::from(word),
+            Self::Choice(scores) => f64::from(scores.value(word)),
             // ln((c+1)/2³²) with c+1 = 2³² − word: near 1 by log1p, else directly.
             Self::Exponential => {
                 let w = f64::from(word) / 4_294_967_296.0;
@@ -76,6 +84,7 @@ impl Law {
     pub fn mean(self) -> f64 {
         match self {
             Self::Bernoulli(gamma) => gamma.value(),
+            Self::Choice(scores) => scores.mean(),
             Self::Exponential => 1.0,
         }
     }
@@ -84,7 +93,25 @@ impl Law {
     pub fn variance(self) -> f64 {
         match self {
             Self::Bernoulli(gamma) => gamma.value() * (1.0 - gamma.value()),
+            Self::Choice(scores) => scores.variance(),
             Self::Exponential => 1.0,
+        }
+    }
+
+    /// What one draw adds to the denominator of a rate: 1, or Σ|f| of a choice, so that a choice's rate is the share of
+    /// its scores that fell on the sibling picked (1/K under H0).
+    pub fn weight(self) -> f64 {
+        match self {
+            Self::Choice(scores) => f64::from(scores.total()),
+            Self::Bernoulli(_) | Self::Exponential => 1.0,
+        }
+    }
+
+    /// The largest |X| that a bet is planned for: 1, or the largest |f| of a choice.
+    pub fn reach(self) -> f64 {
+        match self {
+            Self::Choice(scores) => f64::from(scores.reach()),
+            Self::Bernoulli(_) | Self::Exponential => 1.0,
         }
     }
 }
@@ -222,10 +249,11 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// A Bernoulli draw is 0 or 1, whatever its word.
+    /// A Bernoulli draw is 0 or 1, and a choice one of its siblings, whatever the word.
     fn new(law: Law, coefficient: i32, word: u32, cluster: u32) -> Self {
         let word = match law {
             Law::Bernoulli(_) => word.min(1),
+            Law::Choice(scores) => word.min(scores.as_slice().len() as u32 - 1),
             Law::Exponential => word,
         };
         Self { law, coefficient, word, cluster }
@@ -241,7 +269,7 @@ impl Draw {
         self.coefficient
     }
 
-    /// X as a whole number: 0 or 1 for a Bernoulli draw, the lane for an exponential one.
+    /// 0 or 1 for a Bernoulli draw, the sibling picked (from 0) for a choice, the lane for an exponential one.
     pub fn word(&self) -> u32 {
         self.word
     }
@@ -260,7 +288,7 @@ impl Draw {
 /// Draws of *key-independent* evidence: distinct inputs, coefficients fixed without the key, opened together.
 ///
 /// Valid under H0 if nothing that entered them (answers, prompts, coefficients, order, choice) depends on the key.
-/// Only [`Whole::open`] and [`Draws::pool`] make them, so equal inputs of one key have been summed.
+/// Only [`Whole::open`], [`WholeChoices::open`] and [`Draws::pool`] make them, so equal inputs of one key have been summed.
 #[derive(Debug)]
 #[must_use]
 pub struct Draws {

@@ -141,6 +141,7 @@ fn page(report: &Report) -> String {
     let summary = &report.summary;
     let what = match report.spec.law() {
         Law::Bernoulli(_) => "green",
+        Law::Choice(_) => "share on the siblings picked",
         Law::Exponential => "mean score",
     };
     let skipped = &report.skipped;

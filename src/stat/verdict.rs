@@ -1,6 +1,6 @@
 //! From draws to numbers: the one statistic S = Σ aX, its verdict tail, and what a reader needs to judge it.
 //!
-//! Which tail is the verdict is fixed by the type of the draws: an exact lattice for coins, the Gamma tail for unweighted
+//! Which tail is the verdict is fixed by the type of the draws: an exact lattice for coins and choices, the Gamma tail for unweighted
 //! exponential draws, the Chernoff bound for what has neither. Never the smaller of two.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::chernoff::chernoff_ln_sf;
 use super::cumulant::{LawError, RealLaw, RealTerm};
 use super::eprocess::{EProcess, EProcessError, Grid, Observed};
 use super::estimate::{Cluster, ratio_estimate};
-use super::lattice::{LatticeError, LatticeTerm, Method, lattice_ln_sf, lattice_spread};
+use super::lattice::{LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread};
 use super::math::{Sum, log10_from_ln, to_f64};
 use super::tail::gamma_ln_sf;
 use super::{Rate, RateError};
@@ -50,7 +50,8 @@ pub struct Summary {
     /// γ as [threshold, 2^bits], where all draws are coins of one γ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gamma: Option<[u64; 2]>,
-    /// E X + Σ a(X − E X) / Σ|a|: for positive coefficients the weighted mean of X (the green rate).
+    /// E X + Σ a(X − E X) / Σ|a|: for positive coefficients the weighted mean of X (the green rate). Of choices the share
+    /// of scores on the sibling picked: Σ|f| stands for 1 in the denominators.
     pub estimate: f64,
     /// Its 95 % interval, clustered by exchange; none with fewer than two exchanges.
     pub interval: Option<[f64; 2]>,
@@ -91,9 +92,10 @@ impl Summary {
         let draws: Vec<&Draw> = draws.as_slice().iter().collect();
         let moments = Moments::of(&draws)?;
         let tail = Tail::of(&draws, &moments)?;
-        let a_max = draws.iter().map(|draw| draw.coefficient().unsigned_abs()).max().unwrap_or(1);
+        let reach = |draw: &&Draw| f64::from(draw.coefficient()).abs() * draw.law().reach();
+        let a_max = draws.iter().map(reach).fold(1.0, f64::max);
         let clusters = by_cluster(&draws);
-        let e_process = bet(&clusters, f64::from(a_max))?;
+        let e_process = bet(&clusters, a_max)?;
         Ok(Self::from_parts(&draws, &clusters, kept, &moments, tail, &e_process))
     }
 
@@ -121,9 +123,9 @@ impl Summary {
             statistic: 0.0,
             green: gamma.map(|_| 0),
             gamma,
-            estimate: law.mean(),
+            estimate: law.mean() / law.weight(),
             interval: None,
-            expected: law.mean(),
+            expected: law.mean() / law.weight(),
             z: 0.0,
             n_eff: 0.0,
             largest_share: 1.0,
@@ -148,7 +150,7 @@ impl Summary {
     ) -> Self {
         let law = common_law(draws);
         let gamma = law.and_then(gamma_of);
-        let expected = law.map_or_else(|| weighted_mean(draws), Law::mean);
+        let expected = law.map_or_else(|| weighted_mean(draws), |law| law.mean() / law.weight());
         let (estimate, interval) = estimate(clusters, expected);
         Self {
             draws: draws.len() as u64,
@@ -251,9 +253,9 @@ struct Tail {
 impl Tail {
     /// The verdict tail for the laws and coefficients at hand.
     fn of(draws: &[&Draw], moments: &Moments) -> Result<Self, TestError> {
-        let coins = draws.iter().all(|draw| matches!(draw.law(), Law::Bernoulli(_)));
+        let lattice = draws.iter().all(|draw| matches!(draw.law(), Law::Bernoulli(_) | Law::Choice(_)));
         let unweighted = draws.iter().all(|draw| draw.law() == Law::Exponential && draw.coefficient() == 1);
-        if coins {
+        if lattice {
             Self::lattice(draws)
         } else if unweighted {
             let (n, most) = (draws.len() as u64, Law::Exponential.value(u32::MAX));
@@ -265,10 +267,13 @@ impl Tail {
     }
 
     fn lattice(draws: &[&Draw]) -> Result<Self, TestError> {
-        let value = |draw: &&Draw| i64::from(draw.coefficient()) * i64::from(draw.word());
-        let k = draws.iter().map(value).sum();
+        let k = draws.iter().map(|draw| i64::from(draw.coefficient()) * whole(draw)).sum();
         let term = |((law, a), count)| match law {
             Law::Bernoulli(gamma) => Some(rate(gamma).map(|rate| LatticeTerm::coins(a, rate, count))),
+            Law::Choice(scores) => {
+                let law = LatticeLaw::Scores(scores.as_slice().iter().map(|f| a * i32::from(*f)).collect());
+                Some(Ok(LatticeTerm { law, count }))
+            }
             Law::Exponential => None,
         };
         let terms: Vec<LatticeTerm> = counts(draws).into_iter().filter_map(term).collect::<Result<_, _>>()?;
@@ -286,6 +291,14 @@ impl Tail {
         let terms: Vec<RealTerm> = counts(draws).into_iter().map(term).collect::<Result<_, TestError>>()?;
         let ln_p = chernoff_ln_sf(&terms, moments.sum)?;
         Ok(Self { ln_p, ln_p_min: None, method: TailMethod::ChernoffBound })
+    }
+}
+
+/// X of a draw whose law has whole values.
+fn whole(draw: &Draw) -> i64 {
+    match draw.law() {
+        Law::Choice(scores) => scores.value(draw.word()).into(),
+        Law::Bernoulli(_) | Law::Exponential => draw.word().into(),
     }
 }
 
@@ -340,22 +353,22 @@ fn common_law(draws: &[&Draw]) -> Option<Law> {
 fn gamma_of(law: Law) -> Option<[u64; 2]> {
     match law {
         Law::Bernoulli(gamma) => Some([u64::from(gamma.threshold()), 1 << gamma.bits()]),
-        Law::Exponential => None,
+        Law::Choice(_) | Law::Exponential => None,
     }
 }
 
-/// Σ |a| E X / Σ |a|.
+/// Σ |a| E X / Σ |a|, with Σ|f| for 1 where the draw is a choice.
 fn weighted_mean(draws: &[&Draw]) -> f64 {
-    let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs();
-    let mean: Sum = draws.iter().map(|draw| weight(draw) * draw.law().mean()).collect();
-    mean.value() / draws.iter().map(weight).collect::<Sum>().value()
+    let size = |draw: &&Draw| f64::from(draw.coefficient()).abs();
+    let mean: Sum = draws.iter().map(|draw| size(draw) * draw.law().mean()).collect();
+    mean.value() / draws.iter().map(|draw| size(draw) * draw.law().weight()).collect::<Sum>().value()
 }
 
 /// E X + Σ a(X − E X) / Σ|a| with its interval, clustered by exchange.
 fn estimate(clusters: &Clusters<'_>, expected: f64) -> (f64, Option<[f64; 2]>) {
     let cluster = |draws: &Vec<&Draw>| {
         let term = |draw: &&Draw| f64::from(draw.coefficient()) * (draw.value() - draw.law().mean());
-        let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs();
+        let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs() * draw.law().weight();
         Cluster { sum: draws.iter().map(term).sum(), weight: draws.iter().map(weight).sum() }
     };
     let clusters: Vec<Cluster> = clusters.values().map(cluster).collect();
@@ -368,6 +381,9 @@ fn real_law(law: Law, coefficient: i32) -> Result<RealLaw, TestError> {
     let coefficient = f64::from(coefficient);
     Ok(match law {
         Law::Bernoulli(gamma) => RealLaw::Bernoulli { coefficient, rate: rate(gamma)? },
+        Law::Choice(scores) => {
+            RealLaw::Scores(scores.as_slice().iter().map(|f| coefficient * f64::from(*f)).collect())
+        }
         Law::Exponential => RealLaw::Exponential { coefficient },
     })
 }
