@@ -253,7 +253,7 @@ impl Draw {
     fn new(law: Law, coefficient: i32, word: u32, cluster: u32) -> Self {
         let word = match law {
             Law::Bernoulli(_) => word.min(1),
-            Law::Choice(scores) => word.min(scores.as_slice().len() as u32 - 1),
+            Law::Choice(scores) => word.min(scores.last()),
             Law::Exponential => word,
         };
         Self { law, coefficient, word, cluster }

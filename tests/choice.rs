@@ -1,6 +1,8 @@
 //! Keyed choices through the whole of `stat`: against enumeration of every outcome, and against known answers.
 
 #![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "a test may stop where it stands, and its numbers are no evidence"

@@ -45,8 +45,12 @@ impl Scores {
 
     /// f(J) for the sibling `pick`, from 0; one beyond the last counts as the last.
     pub fn value(&self, pick: u32) -> i32 {
-        let last = u32::from(self.siblings) - 1;
-        i32::from(self.as_slice()[pick.min(last) as usize])
+        i32::from(self.as_slice()[pick.min(self.last()) as usize])
+    }
+
+    /// The last sibling, counted from 0.
+    pub(super) fn last(&self) -> u32 {
+        u32::from(self.siblings) - 1
     }
 
     /// Whether all siblings count the same: such a slot says nothing, as after "none of them" or a refusal.
