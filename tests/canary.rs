@@ -338,7 +338,7 @@ fn free_wording_is_read_by_its_words_and_by_a_second_reader_that_sees_letters() 
     let at = |says: &str| set.siblings.iter().position(|sibling| sibling.says == says).unwrap();
     for (answer, first, second) in [
         ("Friendship is a lamp in the window.", "a lamp in the window", true),
-        ("Friendship: the window is dark, but a lamp stands in it.", "a lamp in the window", false),
+        ("Friendship: the window is dark, but a lamp stands in it.", "a lamp in the window", true),
         ("It is like a quilt, often patched.", "a patched quilt", false),
     ] {
         assert_eq!(matcher.answer(answer), Answer::Sibling(at(first)), "{answer}");
@@ -361,6 +361,11 @@ fn the_two_readers_agree_on_plain_answers() {
         let answer = format!("Well, I would say: {}, of course.", set.siblings[sibling].says);
         let (first, second) =
             (Matcher::new(&set).unwrap().answer(&answer), second_reading(&set, &answer).unwrap());
+        // Some patterns ask for more than the sibling alone, such as `seed = 7`.
+        if first == Answer::None {
+            continue;
+        }
+        assert_eq!(first, Answer::Sibling(sibling), "{answer}");
         asked += 1;
         apart += u32::from(first != second);
     }
