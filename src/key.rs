@@ -10,6 +10,7 @@
 
 mod file;
 mod genesis;
+mod pick;
 pub mod prf;
 
 use std::fmt;
@@ -219,6 +220,18 @@ impl Label {
         Self(format!("{}/arm/{arm}", self.0))
     }
 
+    /// This label with `/plant` appended: whether a canary is planted at all.
+    #[must_use]
+    pub fn plant(&self) -> Self {
+        Self(format!("{}/plant", self.0))
+    }
+
+    /// This label with `/arm` appended: whom a canary is served to.
+    #[must_use]
+    pub fn arm_of_canary(&self) -> Self {
+        Self(format!("{}/arm", self.0))
+    }
+
     /// This label with `/part/<part>` appended.
     #[must_use]
     pub fn part(&self, part: u8) -> Self {
@@ -267,6 +280,8 @@ pub struct LabelError(String);
 /// Who a separate key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
+    /// One account, in what is picked for it alone.
+    Account,
     /// One campaign of harvesting accounts.
     Campaign,
     /// One of at most 16 live groups of accounts.
@@ -278,6 +293,7 @@ pub enum Audience {
 impl fmt::Display for Audience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Account => "account",
             Self::Campaign => "campaign",
             Self::Cohort => "cohort",
             Self::Tenant => "tenant",
@@ -321,7 +337,7 @@ impl fmt::Debug for EpochKey {
     }
 }
 
-/// The key of one label in one epoch: makes the seeds of windows, and nothing else.
+/// The key of one label in one epoch: makes the seeds of windows, or the one number of a canary, and nothing else.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SchemeKey {
     #[zeroize(skip)]

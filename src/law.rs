@@ -5,6 +5,7 @@
 //! coin is one draw; [`Draws`] can be consumed once. Neither knows a scheme, a text or a model.
 
 mod candidates;
+mod choice;
 mod layers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use candidates::{Candidates, Weighted};
+pub use choice::{Choices, SIBLINGS_MAX, Scores, ScoresError, WholeChoice, WholeChoices};
 pub use layers::{Layers, LayersError};
 
 /// γ as a whole number of lanes: P(lane < threshold) = threshold / 2ᵇ exactly.
@@ -61,6 +63,8 @@ pub struct GammaError {
 pub enum Law {
     /// X = 1 with probability γ exactly, else 0.
     Bernoulli(Gamma),
+    /// X = f(J), J uniform on K siblings, f fixed without J: one pick of the key, however often the slot was probed.
+    Choice(Scores),
     /// X = −ln((c+1)/2³²) with c = 2³² − 1 − word: never above Exp(1), so an Exp(1) tail is an upper bound.
     Exponential,
     /// X = Σ w g over fair bits g of one word: Binomial(m, ½) for m equal weights.
@@ -69,18 +73,21 @@ pub enum Law {
 
 impl Law {
     /// X as a whole number, given the draw's word; none for an exponential draw, whose X is real.
-    pub fn whole(self, word: u32) -> Option<u32> {
+    pub fn whole(self, word: u32) -> Option<i32> {
         match self {
-            Self::Bernoulli(_) => Some(word.min(1)),
+            Self::Bernoulli(_) => Some(i32::from(word > 0)),
+            Self::Choice(scores) => Some(scores.value(word)),
             Self::Exponential => None,
-            Self::Layers(layers) => Some(layers.sum(word)),
+            Self::Layers(layers) => i32::try_from(layers.sum(word)).ok(),
         }
     }
 
-    /// X, given the draw's word: 0 or 1 for a Bernoulli draw, the 32-bit lane for the others.
+    /// X, given the draw's word: 0 or 1 for a Bernoulli draw, the sibling picked (from 0) for a choice, the 32-bit lane
+    /// for the others.
     pub fn value(self, word: u32) -> f64 {
         match self {
             Self::Bernoulli(_) => f64::from(word),
+            Self::Choice(scores) => f64::from(scores.value(word)),
             Self::Layers(layers) => f64::from(layers.sum(word)),
             // ln((c+1)/2³²) with c+1 = 2³² − word: near 1 by log1p, else directly.
             Self::Exponential => {
@@ -94,6 +101,7 @@ impl Law {
     pub fn mean(self) -> f64 {
         match self {
             Self::Bernoulli(gamma) => gamma.value(),
+            Self::Choice(scores) => scores.mean(),
             Self::Exponential => 1.0,
             Self::Layers(layers) => layers.mean(),
         }
@@ -103,8 +111,27 @@ impl Law {
     pub fn variance(self) -> f64 {
         match self {
             Self::Bernoulli(gamma) => gamma.value() * (1.0 - gamma.value()),
+            Self::Choice(scores) => scores.variance(),
             Self::Exponential => 1.0,
             Self::Layers(layers) => layers.variance(),
+        }
+    }
+
+    /// What one draw adds to the denominator of a rate: 1, or Σ|f| of a choice, so that a choice's rate is the share of
+    /// its scores that fell on the sibling picked (1/K under H0).
+    pub fn weight(self) -> f64 {
+        match self {
+            Self::Choice(scores) => f64::from(scores.total()),
+            Self::Bernoulli(_) | Self::Exponential | Self::Layers(_) => 1.0,
+        }
+    }
+
+    /// What bets on a draw are scaled by: 1, the largest |f| of a choice, the heaviest layer.
+    pub fn reach(self) -> f64 {
+        match self {
+            Self::Choice(scores) => f64::from(scores.reach()),
+            Self::Layers(layers) => f64::from(layers.weights().iter().copied().max().unwrap_or(1)),
+            Self::Bernoulli(_) | Self::Exponential => 1.0,
         }
     }
 }
@@ -242,10 +269,11 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// A Bernoulli draw is 0 or 1, whatever its word.
+    /// A Bernoulli draw is 0 or 1, and a choice one of its siblings, whatever the word.
     fn new(law: Law, coefficient: i32, word: u32, cluster: u32) -> Self {
         let word = match law {
             Law::Bernoulli(_) => word.min(1),
+            Law::Choice(scores) => word.min(scores.last()),
             Law::Exponential | Law::Layers(_) => word,
         };
         Self { law, coefficient, word, cluster }
@@ -261,13 +289,13 @@ impl Draw {
         self.coefficient
     }
 
-    /// The word: 0 or 1 for a Bernoulli draw, the lane for the others.
+    /// The word: 0 or 1 for a Bernoulli draw, the sibling picked (from 0) for a choice, the lane for the others.
     pub fn word(&self) -> u32 {
         self.word
     }
 
     /// X as a whole number, where it is one.
-    pub fn whole(&self) -> Option<u32> {
+    pub fn whole(&self) -> Option<i32> {
         self.law.whole(self.word)
     }
 
@@ -285,7 +313,7 @@ impl Draw {
 /// Draws of *key-independent* evidence: distinct inputs, coefficients fixed without the key, opened together.
 ///
 /// Valid under H0 if nothing that entered them (answers, prompts, coefficients, order, choice) depends on the key.
-/// Only [`Whole::open`] and [`Draws::pool`] make them, so equal inputs of one key have been summed.
+/// Only [`Whole::open`], [`WholeChoices::open`] and [`Draws::pool`] make them, so equal inputs of one key have been summed.
 #[derive(Debug)]
 #[must_use]
 pub struct Draws {

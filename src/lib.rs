@@ -80,9 +80,10 @@
 //! 5. [`embed`]: logits and history in, marked logits or a marked token out.
 //! 6. [`score`]: text or distributions to draws, and what was skipped and why.
 //! 7. [`stat`]: exact tails, bounds, e-processes. It knows draws and nothing else.
-//! 8. [`case`]: sealed plans, findings, verdicts, bundles, reports.
-//! 9. [`source`]: files, keys, rows and models: the rim that does input and output.
-//! 10. `cli`: the `taggant` program (feature `cli`).
+//! 8. [`canary`]: canary responses: books of sibling sets, serving them, matching answers to them.
+//! 9. [`case`]: sealed plans, findings, verdicts, bundles, reports.
+//! 10. [`source`]: files, keys, rows and models: the rim that does input and output.
+//! 11. `cli`: the `taggant` program (feature `cli`).
 //!
 //! `ARCHITECTURE.md` says what may import what, and what never happens where.
 //!
@@ -96,6 +97,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod canary;
 pub mod case;
 #[cfg(feature = "cli")]
 pub mod cli;

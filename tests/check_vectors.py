@@ -7,9 +7,11 @@ Tails are exact fractions where that is possible and sums in extended precision 
 
 import hashlib
 import hmac
+import itertools
 import json
 import math
 import pathlib
+import re
 import struct
 import sys
 from decimal import Decimal, getcontext
@@ -275,6 +277,87 @@ def check_canary(file):
         same(words[0] | words[1] << 32, int(case["plant_number"]), "plant number")
         account = f"{label}/for/account/{sha(file['account'].encode()).hex()}"
         same(pick(expand(key, account), case["k"]), case["account_pick"], "account pick")
+
+
+def check_canary_sets(file):
+    """A book's hash, its slots as sibling sets, and which of them stay closed."""
+    book = file["book"]
+    sha256 = sha(canonical(book))
+    same(sha256.hex(), file["book_sha256"], "book hash")
+    starts = [len(book["sets"])]
+    for family in book["families"]["classes"]:
+        starts.append(starts[-1] + math.prod(len(book["families"]["lists"][facet]) for facet in family["facets"]))
+    same(starts[-1], file["slots"], "number of slots")
+    for case in file["cases"]:
+        slot = case["slot"]
+        at = max(i for i, start in enumerate(starts) if start <= slot)
+        found = sibling_set(book["families"], book["families"]["classes"][at], slot - starts[at], slot)
+        same(found, case["set"], f"set of slot {slot}")
+        same(sha(canonical(found)).hex(), case["set_sha256"], f"hash of slot {slot}")
+        number = sha(b"taggant/1/canary-closed\0" + sha256 + slot.to_bytes(8, "little"))[:8]
+        closed = int.from_bytes(number, "little") < int(book["closed_share"] * 2**64)
+        same(closed, case["closed"], f"closed slot {slot}")
+
+
+def canonical(value):
+    """RFC 8785 for objects with ASCII names, whole numbers and short decimals."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def sibling_set(families, family, n, slot):
+    values, rest = [], n
+    for facet in reversed(family["facets"]):
+        entries = families["lists"][facet]
+        values.insert(0, entries[rest % len(entries)].split("|"))
+        rest //= len(entries)
+    said = dict(zip(family["facets"], values))
+
+    def fill(template):
+        def one(found):
+            article, name, number = found[1], found[2], found[3]
+            text = said[name][int(number or 1) - 1]
+            return (("an " if text[0] in "aeiou" else "a ") if article else "") + text
+
+        return re.sub(r"\{(a )?(?!sibling)([a-z-]+)(?: ([0-9]+))?\}", one, template)
+
+    candidates = candidate_siblings(families, family["siblings"])
+    stream = keystream_numbers(
+        sha(b"taggant/1/canary-siblings\0" + family["class"].encode() + b"\0" + n.to_bytes(8, "little"))
+    )
+    order = list(range(len(candidates)))
+    for i in range(16):
+        left = len(order) - i
+        step = next(number for number in stream if number < 2**64 - 2**64 % left) % left
+        order[i], order[i + step] = order[i + step], order[i]
+    words = lambda phrase: r"\W+".join(re.findall(r"\w+", phrase.lower()))
+    return {
+        "slot": slot,
+        "family": "choice-slot",
+        "class": family["class"],
+        "language": family["language"],
+        "asks": family["asks"] + [r"\b(?:" + "|".join(map(words, value)) + r")\b" for value in values],
+        "prompts": [fill(prompt) for prompt in family["prompts"]],
+        "steer": fill(family["steer"]),
+        "siblings": [candidates[i] for i in order[:16]],
+    }
+
+
+def candidate_siblings(families, source):
+    if "pool" in source:
+        return [{"says": says, "all": [rf"\b{says}\b"]} for says in families["pools"][source["pool"]]]
+    if "order" in source:
+        orders = itertools.permutations(source["order"])
+        return [{"says": ", ".join(order), "order": list(order)} for order in orders]
+    return [
+        {"says": "; ".join(way["says"] for way in ways), "all": [one for way in ways for one in way["all"]]}
+        for ways in itertools.product(*source["ways"])
+    ]
+
+
+def keystream_numbers(key):
+    for block in itertools.count():
+        words = chacha20_block(key, block)
+        yield from (low | high << 32 for low, high in zip(words[::2], words[1::2]))
 
 
 def check_tails(file):

@@ -1,4 +1,4 @@
-//! Known answers for keyed randomness: `vectors/prf.json`, `genesis.json`, `composite.json`.
+//! Known answers for keyed randomness: `vectors/prf.json`, `genesis.json`, `composite.json`, `canary.json`.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -137,5 +137,23 @@ fn composite_keys() {
     let dual: Label = text(&case, "dual_label").parse().unwrap();
     for (arm, key) in (0..).zip(case["dual_arm_keys"].as_array().unwrap()) {
         assert_eq!(hex::encode(epoch.scheme_key(&dual.arm(arm)).hazmat_bytes()), key.as_str().unwrap());
+    }
+}
+
+#[test]
+fn picks_and_coins_of_canaries() {
+    let file = vectors("canary");
+    let epoch = epoch_key(&file);
+    let book = &text(&file, "book_sha256")[..32];
+    for case in file["cases"].as_array().unwrap() {
+        let (slot, siblings) = (case["slot"].as_u64().unwrap(), case["k"].as_u64().unwrap() as u32);
+        let label: Label = format!("canary/1/{book}/{slot}/k{siblings}").parse().unwrap();
+        assert_eq!(label.as_str(), text(case, "label"));
+        let pick = |label: &Label| u64::from(epoch.scheme_key(label).pick(siblings));
+        assert_eq!(pick(&label), case["pick"].as_u64().unwrap(), "slot {slot}");
+        let number = epoch.scheme_key(&label.plant()).number();
+        assert_eq!(number.to_string(), text(case, "plant_number"), "slot {slot}");
+        let account = label.audience(Audience::Account, text(&file, "account"));
+        assert_eq!(pick(&account), case["account_pick"].as_u64().unwrap(), "slot {slot}");
     }
 }

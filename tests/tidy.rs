@@ -22,6 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("embed", &["key", "scheme", "token"]),
     ("score", &["key", "law", "scheme", "token"]),
     ("stat", &["law"]),
+    ("canary", &["key", "law", "stat"]),
     ("source", &["key", "token"]),
     ("case", &["key", "law", "scheme", "score", "stat", "token"]),
     ("cli", &["case", "embed", "key", "law", "scheme", "score", "source", "stat", "token"]),

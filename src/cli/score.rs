@@ -171,6 +171,7 @@ fn page(report: &Report) -> String {
     let summary = &report.summary;
     let what = match report.spec.law() {
         Some(Law::Bernoulli(_)) => "green",
+        Some(Law::Choice(_)) => "share on the siblings picked",
         Some(Law::Exponential | Law::Layers(_)) | None => "mean score",
     };
     let skipped = &report.skipped;

@@ -1,7 +1,7 @@
 //! From draws to numbers: the one statistic S = Σ aX, its verdict tail, and what a reader needs to judge it.
 //!
-//! Which tail is the verdict is fixed by the type of the draws: an exact lattice for coins and layers of coins, the Gamma
-//! tail for unweighted exponential draws, the Chernoff bound for what has neither. Never the smaller of two.
+//! Which tail is the verdict is fixed by the type of the draws: an exact lattice for coins, layers of coins and choices,
+//! the Gamma tail for unweighted exponential draws, the Chernoff bound for what has neither. Never the smaller of two.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::chernoff::chernoff_ln_sf;
 use super::cumulant::{LawError, RealLaw, RealTerm};
 use super::eprocess::{EProcess, EProcessError, Grid, Observed};
 use super::estimate::{Cluster, ratio_estimate};
-use super::lattice::{LatticeError, LatticeTerm, Method, lattice_ln_sf, lattice_spread};
+use super::lattice::{LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread};
 use super::math::{Sum, log10_from_ln, to_f64};
 use super::tail::gamma_ln_sf;
 use super::{Rate, RateError};
@@ -50,7 +50,8 @@ pub struct Summary {
     /// γ as [threshold, 2^bits], where all draws are coins of one γ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gamma: Option<[u64; 2]>,
-    /// E X + Σ a(X − E X) / Σ|a|: for positive coefficients the weighted mean of X (the green rate).
+    /// E X + Σ a(X − E X) / Σ|a|: for positive coefficients the weighted mean of X (the green rate). Of choices the share
+    /// of scores on the sibling picked: Σ|f| stands for 1 in the denominators.
     pub estimate: f64,
     /// Its 95 % interval, clustered by exchange; none with fewer than two exchanges.
     pub interval: Option<[f64; 2]>,
@@ -91,9 +92,10 @@ impl Summary {
         let draws: Vec<&Draw> = draws.as_slice().iter().collect();
         let moments = Moments::of(&draws)?;
         let tail = Tail::of(&draws, &moments)?;
-        let a_max = draws.iter().map(|draw| largest_coin(draw)).max().unwrap_or(1);
+        let reach = |draw: &&Draw| f64::from(draw.coefficient()).abs() * draw.law().reach();
+        let a_max = draws.iter().map(reach).fold(1.0, f64::max);
         let clusters = by_cluster(&draws);
-        let e_process = bet(&clusters, f64::from(a_max))?;
+        let e_process = bet(&clusters, a_max)?;
         Ok(Self::from_parts(&draws, &clusters, kept, &moments, tail, &e_process))
     }
 
@@ -117,7 +119,7 @@ impl Summary {
     ///
     /// `law` is that of all its draws, had there been any; none where there are several.
     pub fn without_draws(law: Option<Law>) -> Self {
-        let (gamma, mean) = (law.and_then(gamma_of), law.map_or(0.0, Law::mean));
+        let (gamma, mean) = (law.and_then(gamma_of), law.map_or(0.0, |law| law.mean() / law.weight()));
         Self {
             draws: 0,
             statistic: 0.0,
@@ -150,7 +152,7 @@ impl Summary {
     ) -> Self {
         let law = common_law(draws);
         let gamma = law.and_then(gamma_of);
-        let expected = law.map_or_else(|| weighted_mean(draws), Law::mean);
+        let expected = law.map_or_else(|| weighted_mean(draws), |law| law.mean() / law.weight());
         let (estimate, interval) = estimate(clusters, expected);
         Self {
             draws: draws.len() as u64,
@@ -343,22 +345,22 @@ fn common_law(draws: &[&Draw]) -> Option<Law> {
 fn gamma_of(law: Law) -> Option<[u64; 2]> {
     match law {
         Law::Bernoulli(gamma) => Some([u64::from(gamma.threshold()), 1 << gamma.bits()]),
-        Law::Exponential | Law::Layers(_) => None,
+        Law::Choice(_) | Law::Exponential | Law::Layers(_) => None,
     }
 }
 
-/// Σ |a| E X / Σ |a|.
+/// Σ |a| E X / Σ |a|, with Σ|f| for 1 where the draw is a choice.
 fn weighted_mean(draws: &[&Draw]) -> f64 {
-    let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs();
-    let mean: Sum = draws.iter().map(|draw| weight(draw) * draw.law().mean()).collect();
-    mean.value() / draws.iter().map(weight).collect::<Sum>().value()
+    let size = |draw: &&Draw| f64::from(draw.coefficient()).abs();
+    let mean: Sum = draws.iter().map(|draw| size(draw) * draw.law().mean()).collect();
+    mean.value() / draws.iter().map(|draw| size(draw) * draw.law().weight()).collect::<Sum>().value()
 }
 
 /// E X + Σ a(X − E X) / Σ|a| with its interval, clustered by exchange.
 fn estimate(clusters: &Clusters<'_>, expected: f64) -> (f64, Option<[f64; 2]>) {
     let cluster = |draws: &Vec<&Draw>| {
         let term = |draw: &&Draw| f64::from(draw.coefficient()) * (draw.value() - draw.law().mean());
-        let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs();
+        let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs() * draw.law().weight();
         Cluster { sum: draws.iter().map(term).sum(), weight: draws.iter().map(weight).sum() }
     };
     let clusters: Vec<Cluster> = clusters.values().map(cluster).collect();
@@ -372,6 +374,10 @@ fn estimate(clusters: &Clusters<'_>, expected: f64) -> (f64, Option<[f64; 2]>) {
 fn lattice_terms(law: Law, coefficient: i32, count: u64) -> Result<Vec<LatticeTerm>, TestError> {
     Ok(match law {
         Law::Bernoulli(gamma) => vec![LatticeTerm::coins(coefficient, rate(gamma)?, count)],
+        Law::Choice(scores) => {
+            let scores = scores.as_slice().iter().map(|f| coefficient * i32::from(*f)).collect();
+            vec![LatticeTerm { law: LatticeLaw::Scores(scores), count }]
+        }
         Law::Exponential => Vec::new(),
         Law::Layers(layers) => {
             let fair = fair()?;
@@ -390,6 +396,10 @@ fn real_term(law: Law, coefficient: i32, count: u64) -> Result<RealTerm, TestErr
         Law::Bernoulli(gamma) => {
             RealTerm { law: RealLaw::Bernoulli { coefficient, rate: rate(gamma)? }, count }
         }
+        Law::Choice(scores) => {
+            let scores = scores.as_slice().iter().map(|f| coefficient * f64::from(*f)).collect();
+            RealTerm { law: RealLaw::Scores(scores), count }
+        }
         Law::Exponential => RealTerm { law: RealLaw::Exponential { coefficient }, count },
         Law::Layers(layers) => match layers.coins()[..] {
             [(weight, layers)] => {
@@ -403,15 +413,6 @@ fn real_term(law: Law, coefficient: i32, count: u64) -> Result<RealTerm, TestErr
             }
         },
     })
-}
-
-/// The largest |coefficient| of a coin of the draw: what bets are scaled by.
-fn largest_coin(draw: &Draw) -> u32 {
-    let weight = match draw.law() {
-        Law::Bernoulli(_) | Law::Exponential => 1,
-        Law::Layers(layers) => layers.weights().iter().copied().max().unwrap_or(1),
-    };
-    draw.coefficient().unsigned_abs() * u32::from(weight)
 }
 
 fn rate(gamma: Gamma) -> Result<Rate, RateError> {
