@@ -26,24 +26,28 @@ pub struct Parameters {
 
 /// A number of layers, 1 to 32: each is a bit of the token's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Depth(u8);
+pub struct Depth(Layers);
 
 impl Depth {
+    /// So many layers; none outside 1 to 32.
+    pub fn new(layers: u8) -> Option<Self> {
+        Layers::equal(layers).ok().map(Self)
+    }
+
     /// The number of layers.
     pub fn get(self) -> u8 {
-        self.0
+        self.0.weights().iter().sum()
     }
 
     /// What a draw counts: each layer 1.
-    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a depth is 1 to 32")]
     pub fn layers(self) -> Layers {
-        Layers::equal(self.0).expect("a depth is 1 to 32")
+        self.0
     }
 }
 
 impl fmt::Display for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tournament/1/w{}/d{}", self.width, self.depth.0)
+        write!(f, "tournament/1/w{}/d{}", self.width, self.depth.get())
     }
 }
 
@@ -56,10 +60,10 @@ impl FromStr for Parameters {
         let ["tournament", "1", width, depth] = parts[..] else {
             return Err(wrong("expected tournament/1/w<width>/d<depth>"));
         };
-        let depth: Option<u8> = super::green::number(depth, 'd').filter(|depth| (1..=32).contains(depth));
+        let depth = super::green::number(depth, 'd').and_then(Depth::new);
         Ok(Self {
             width: super::width(width).ok_or_else(|| wrong("the width is w0 to w16"))?,
-            depth: Depth(depth.ok_or_else(|| wrong("the depth is d1 to d32"))?),
+            depth: depth.ok_or_else(|| wrong("the depth is d1 to d32"))?,
         })
     }
 }
@@ -128,7 +132,7 @@ impl Tournament {
 /// With G = Σ p g and H = Σ p (1 − g), both added up and G + H = 1, a one's factor 2 − G is 1 + H and a zero's 1 − G is
 /// H: nothing cancels, and a law that is all ones (H = 0) stays what it is. Where all p are 0 nothing happens.
 pub fn play(depth: Depth, words: &[u32], p: &mut [f64]) {
-    for layer in 0..depth.0 {
+    for layer in 0..depth.get() {
         let is_one = |word: &u32| word >> layer & 1 == 1;
         let sum = |wanted: bool| {
             let terms = words.iter().zip(&*p).filter(|(word, _)| is_one(word) == wanted);
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn certainty_stays_certain_and_nothing_stays_nothing() {
-        let depth = Depth(32);
+        let depth = Depth::new(32).unwrap();
         for word in [0, 1, u32::MAX, 0x5555_5555] {
             let mut p = [1.0];
             play(depth, &[word], &mut p);
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn one_layer_moves_mass_from_zeros_to_ones() {
         let mut p = [1.0, 0.6, 0.4];
-        play(Depth(1), &[0, 1, 0], &mut p);
+        play(Depth::new(1).unwrap(), &[0, 1, 0], &mut p);
         // G = 0.3 of p/2: p (1 + g − G).
         for (found, wanted) in p.iter().zip([0.5 * 0.7, 0.3 * 1.7, 0.2 * 0.7]) {
             assert!((found - wanted).abs() < 1e-15, "{p:?}");
