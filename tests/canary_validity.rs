@@ -289,7 +289,7 @@ fn until_a_hit(seed: u64, again: bool) -> f64 {
 fn one_pick_a_family(seed: u64, shared: bool) -> f64 {
     let picks = &PICKS[seed as usize];
     let pick = |at: usize| picks[if shared { at / 40 * 40 } else { at }] as usize;
-    let taste = |at: usize| if at % 10 == 0 { at % K } else { at / 40 % K };
+    let taste = |at: usize| if at.is_multiple_of(10) { at % K } else { at / 40 % K };
     binomial((0..SLOTS).filter(|at| pick(*at) == taste(*at)).count() as u64, SLOTS as u64)
 }
 
