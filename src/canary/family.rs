@@ -82,7 +82,7 @@ pub struct Source {
 }
 
 impl Families {
-    /// Reads one file. What other files define is looked up in [`Families::check`].
+    /// Reads one file. What other files define is looked up by [`Families::read`].
     ///
     /// # Errors
     /// Not JSON of this shape, or another format.
