@@ -11,7 +11,7 @@ use super::SIBLINGS;
 use super::fault::{Fault, Place, Problem, json_fault};
 use super::matching::Matcher;
 use super::set::{Family, SIBLING, Sibling, SiblingSet, asking, check_subjects};
-use super::words::contains_phrase;
+use super::words::{contains_phrase, words};
 
 /// The format of a file of families.
 pub const FORMAT: &str = "taggant/canary-families/1";
@@ -82,7 +82,7 @@ pub struct Source {
 }
 
 impl Families {
-    /// Reads one file. What other files define is looked up when all are checked.
+    /// Reads one file. What other files define is looked up by [`Families::read`].
     ///
     /// # Errors
     /// Not JSON of this shape, or another format.
@@ -312,15 +312,14 @@ fn check_candidates(
 
 /// Whether no phrase of a class stands within a phrase of another value of it.
 fn check_apart(values: &[Vec<Vec<&str>>]) -> Result<(), Problem> {
-    let all: Vec<(usize, &str)> = values
-        .iter()
-        .flatten()
-        .enumerate()
-        .flat_map(|(value, alternatives)| alternatives.iter().map(move |phrase| (value, *phrase)))
-        .collect();
-    for (value, first) in &all {
-        let within = |(other, second): &&(usize, &str)| value != other && contains_phrase(second, first);
-        if let Some((_, second)) = all.iter().find(within) {
+    let mut all: Vec<(usize, &str, Vec<String>)> = Vec::new();
+    for (value, alternatives) in values.iter().flatten().enumerate() {
+        all.extend(alternatives.iter().map(|phrase| (value, *phrase, words(phrase).collect())));
+    }
+    for (value, first, inner) in &all {
+        let within =
+            |(other, _, outer): &&(usize, &str, Vec<String>)| value != other && contains_phrase(outer, inner);
+        if let Some((_, second, _)) = all.iter().find(within) {
             return Err(Problem::Contained { first: (*first).to_owned(), second: (*second).to_owned() });
         }
     }

@@ -59,7 +59,7 @@ impl SiblingSet {
     /// One set from a line of JSON, checked.
     ///
     /// # Errors
-    /// Another shape, or a set that breaks a rule of its format.
+    /// Another shape; siblings, matchers or prompts that do not work together; a refused subject.
     pub fn parse(file: &str, line: usize, text: &str) -> Result<Self, Fault> {
         let set: Self = serde_json::from_str(text).map_err(|error| json_fault(file, line, &error))?;
         set.check(Place { file, line })?;
