@@ -1,100 +1,20 @@
-//! Calibration under H0 of tournaments, mixes and account marks: 2,000 random keys over fixed, repetitive innocent text,
-//! and 400 where each key costs the exact tail of a weighted sum.
-//!
-//! As in `calibration.rs`: rejections stay at or below the upper 99.9 % binomial limit of the level, a rule of validity is
-//! then removed, and the same run must fail. Everything is seeded, so nothing here is ever flaky.
-
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands, and its numbers are no evidence"
-)]
+//! Tournaments, mixes and account marks.
 
 use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use taggant::key::Secret;
-use taggant::law::{Draws, Law, Layers, Scale, Tally};
+use taggant::law::{Law, Layers, Scale, Tally};
 use taggant::scheme::{Arm, Scheme, Spec};
-use taggant::score::{
-    Coin, Counted, Exchange, Prediction, Provenance, Reading, Row, TextStatistic, Weight, accounts, count,
-    mass, residual,
-};
-use taggant::stat::Rate;
+use taggant::score::{Coin, Counted, Exchange, Provenance, Reading, TextStatistic, accounts, count};
 use taggant::stat::candidates::Named;
-use taggant::stat::multiple::binomial_upper_limit;
-use taggant::stat::verdict::{Summary, verdict_tail};
+use taggant::stat::verdict::Summary;
 
-const KEYS: u64 = 2_000;
-/// Keys under which weighted sums are tested.
-const FEWER: u64 = 400;
-/// Levels as 1 in n.
-const LEVELS: [u64; 3] = [20, 100, 1_000];
-
-fn scheme(spec: &str, key: u64) -> Scheme {
-    let mut bytes = [0; 32];
-    ChaCha8Rng::seed_from_u64(key).fill_bytes(&mut bytes);
-    let epoch = Secret::from_bytes(bytes).epoch_key(&"2026-q4".parse().unwrap());
-    spec.parse::<Spec>().unwrap().open(&epoch)
-}
-
-/// Repetitive answers: half of the tokens have one nearly certain successor, and ten answers are given twice.
-fn innocent() -> Vec<Exchange> {
-    let mut chance = ChaCha8Rng::seed_from_u64(1);
-    let mut text = |tokens: usize| {
-        let mut text = vec![chance.next_u32() % 500];
-        while text.len() < tokens {
-            let last = text[text.len() - 1];
-            let certain = last.is_multiple_of(2) && chance.next_u32() % 10 < 8;
-            let (a, b) = (chance.next_u32() % 500, chance.next_u32() % 500);
-            text.push(if certain { (last * 7 + 3) % 40 } else { a.min(b) });
-        }
-        text
-    };
-    let exchange = |prompt, response| Exchange {
-        prompt,
-        response,
-        whole_context: true,
-        provenance: Provenance::Unknown,
-    };
-    let mut exchanges: Vec<Exchange> = (0..30).map(|_| exchange(text(5), text(120))).collect();
-    exchanges.extend_from_within(..10);
-    exchanges
-}
-
-fn rejections(ln_p: &[f64]) -> [u64; 3] {
-    LEVELS.map(|n| ln_p.iter().filter(|ln_p| **ln_p <= -(n as f64).ln()).count() as u64)
-}
-
-fn limits(keys: usize) -> [u64; 3] {
-    LEVELS.map(|n| binomial_upper_limit(keys as u64, Rate::new(1, n).unwrap(), 0.999))
-}
-
-fn assert_valid(what: &str, ln_p: &[f64]) {
-    let (found, limits) = (rejections(ln_p), limits(ln_p.len()));
-    println!("{what}: {found:?} of {} rejected at 1 in {LEVELS:?}, limits {limits:?}", ln_p.len());
-    assert!((0..3).all(|at| found[at] <= limits[at]), "{what}: {found:?}, limits {limits:?}");
-    // A test that never rejects would be valid, and worthless.
-    assert!(found[0] > 0, "{what} is blind");
-}
-
-fn assert_fails(what: &str, ln_p: &[f64]) {
-    let (found, limits) = (rejections(ln_p), limits(ln_p.len()));
-    println!("{what}: {found:?} of {} rejected at 1 in {LEVELS:?}, limits {limits:?}: caught", ln_p.len());
-    assert!((0..3).any(|at| found[at] > limits[at]), "{what}: {found:?} stays within {limits:?}");
-}
-
-fn ln_p(draws: Draws) -> f64 {
-    verdict_tail(draws).unwrap().0
-}
+use crate::h0::{assert_fails, assert_valid, fewer, innocent, keys, ln_p, scheme, under};
+use crate::rows::Rows;
 
 fn over_keys(counted: &Counted, spec: &str, keys: u64) -> Vec<f64> {
-    (0..keys).map(|key| ln_p(counted.open(&scheme(spec, key)).unwrap())).collect()
+    under(spec, keys, |scheme| ln_p(counted.open(scheme).unwrap()))
 }
 
 #[test]
@@ -112,7 +32,7 @@ fn tournaments_and_mixes_are_calibrated_on_repetitive_text() {
         ("mix/1/128/gumbel/1/w3/green/1/w1/b2/t1", TextStatistic::Distinct),
     ] {
         let counted = Counted::text(spec.parse().unwrap(), (0..).zip(&exchanges), statistic).unwrap();
-        let keys = if statistic == TextStatistic::Distinct { KEYS } else { FEWER };
+        let keys = if statistic == TextStatistic::Distinct { keys() } else { fewer() };
         assert_valid(&format!("{spec} {statistic:?}"), &over_keys(&counted, spec, keys));
     }
 }
@@ -131,7 +51,7 @@ fn weighted_layers_are_calibrated() {
             arm.word(&arm.seed(evidence.windows().get(coin.window)), coin.token)
         })
     };
-    assert_valid("layers that count 10 to 1", &(0..FEWER).map(|key| ln_p(opened(key))).collect::<Vec<_>>());
+    assert_valid("layers that count 10 to 1", &(0..fewer()).map(|key| ln_p(opened(key))).collect::<Vec<_>>());
 }
 
 #[test]
@@ -141,7 +61,7 @@ fn the_e_process_of_layers_and_mixes_is_calibrated_whenever_one_stops() {
         let counted =
             Counted::text(spec.parse().unwrap(), (0..).zip(exchanges), TextStatistic::RootCount).unwrap();
         let anytime = |key| -Summary::of(counted.open(&scheme(spec, key)).unwrap()).unwrap().ln_e_max;
-        let anytime: Vec<f64> = (0..FEWER).map(anytime).collect();
+        let anytime: Vec<f64> = (0..keys()).map(anytime).collect();
         assert_valid(&format!("{spec}, e-process"), &anytime);
     }
 }
@@ -165,10 +85,10 @@ fn a_narrow_draw_is_one_coin_whatever_wider_windows_it_ends() {
             arm.word(&arm.seed(&wide.windows().get(input.window)[2..]), input.token)
         }))
     };
-    assert_fails("a coin for each wider window", &(0..KEYS).map(careless).collect::<Vec<_>>());
+    assert_fails("a coin for each wider window", &(0..keys()).map(careless).collect::<Vec<_>>());
     let counted =
         Counted::text(spec.parse().unwrap(), (0..).zip(&exchanges), TextStatistic::Distinct).unwrap();
-    assert_valid("one coin", &over_keys(&counted, spec, KEYS));
+    assert_valid("one coin", &over_keys(&counted, spec, keys()));
 }
 
 /// The coin of a mix with its rule removed: positions are chosen by the key whose draws are then counted.
@@ -193,14 +113,14 @@ fn a_coin_under_the_key_of_a_part_is_caught() {
             arm.word(&arm.seed(evidence.windows().get(input.window)), input.token)
         }))
     };
-    assert_fails("positions chosen by the scored key", &(0..KEYS).map(careless).collect::<Vec<_>>());
+    assert_fails("positions chosen by the scored key", &(0..keys()).map(careless).collect::<Vec<_>>());
 }
 
 #[test]
 fn prompts_marked_by_a_mix_do_not_count() {
     let spec = "mix/1/128/green/1/w1/b1/t1/green/1/w2/b1/t1";
     let run = |provenance| -> Vec<f64> {
-        (0..KEYS)
+        (0..keys())
             .map(|key| {
                 let scheme = scheme(spec, key);
                 let exchanges = copying(&scheme, key, provenance);
@@ -289,34 +209,9 @@ fn marked(arm: &Arm, key: u64) -> Vec<Exchange> {
 #[test]
 fn distributions_and_readings_under_a_tournament_are_calibrated() {
     let spec = "tournament/1/w1/d16";
-    let mut chance = ChaCha8Rng::seed_from_u64(2);
-    let mut row = || {
-        let weights: Vec<f32> =
-            (0..40).map(|v| (1 + chance.next_u32() % 9) as f32 / (1.0 + v as f32)).collect();
-        let sum: f32 = weights.iter().sum();
-        weights.iter().map(|w| w / sum).collect::<Vec<f32>>()
-    };
-    let (q, b): (Vec<Vec<f32>>, Vec<Vec<f32>>) = (0..60).map(|_| (row(), row())).unzip();
-    let contexts: Vec<[u32; 1]> = (0..60).map(|at: u32| [at * at % 37]).collect();
-    let rows: Vec<Prediction<'_>> = contexts
-        .iter()
-        .zip(&q)
-        .zip(0..)
-        .map(|((context, q), cluster)| Prediction {
-            prompt: &[],
-            context,
-            provenance: Provenance::Fresh,
-            q: Row::Whole(q),
-            cluster,
-        })
-        .collect();
     let width = spec.parse::<Spec>().unwrap().width();
-    let references: Vec<&[f32]> = b.iter().map(Vec::as_slice).collect();
-    for (what, evidence) in [
-        ("mass", mass(width, &rows).unwrap()),
-        ("residual", residual(width, &rows, &references, Weight::HalfNorm).unwrap()),
-    ] {
-        assert_valid(&format!("{spec}, {what}"), &over_keys(&evidence.into(), spec, FEWER));
+    for (what, evidence) in Rows::new(60).statistics(width) {
+        assert_valid(&format!("{spec}, {what}"), &over_keys(&evidence.into(), spec, fewer()));
     }
     let text: Vec<u32> = innocent()[0].response.clone();
     let reading = |key| {
@@ -326,6 +221,6 @@ fn distributions_and_readings_under_a_tournament_are_calibrated() {
             reading.document(&text, 1, |at| vec![(text[at - 1] / 2, 800), (text[at - 1] / 3 + 1, 100)]);
         Summary::of_reading(&steps, 1_024.0).unwrap().ln_p
     };
-    assert_valid("a reading under a tournament", &(0..KEYS).map(reading).collect::<Vec<_>>());
+    assert_valid("a reading under a tournament", &(0..keys()).map(reading).collect::<Vec<_>>());
     assert!(Reading::new(&scheme("mix/1/9/green/1/w1/b1/t1/green/1/w2/b1/t1", 1)).is_err());
 }
