@@ -377,6 +377,51 @@ mod tests {
     }
 
     #[test]
+    fn windows_may_be_weighed_by_the_plans_traffic() {
+        let z = |draft: fixture::Draft| {
+            let findings = draft.sealed().analysis.findings;
+            let student = findings.iter().filter(|finding| finding.role == Role::Student);
+            student.map(|finding| (finding.access, finding.summary.z)).collect::<Vec<_>>()
+        };
+        let beside = || {
+            let mut draft = fixture::draft();
+            draft.beside_a_flat_reference();
+            draft
+        };
+        let mut exposed = beside();
+        exposed.exposed();
+        let other_weights =
+            z(exposed).into_iter().zip(z(beside())).filter(|(weighed, plain)| weighed != plain);
+        assert_eq!(
+            other_weights.map(|((access, _), _)| access).collect::<Vec<_>>(),
+            [Access::Text, Access::Distributions]
+        );
+        // Counts that the plan does not ask for, none where it does, and traffic that is no source of the test.
+        let error = MaterialError::Exposure;
+        let changed = |change: fn(&mut fixture::Draft)| {
+            let mut draft = beside();
+            draft.exposed();
+            change(&mut draft);
+            draft
+        };
+        let refused = |change| {
+            let draft = changed(change);
+            let plan = draft.plan.clone().seal("2026-11-23T09:00:00Z").unwrap();
+            analyse(&plan, &draft.material, &draft.keys())
+        };
+        let unasked = refused(|draft| draft.plan.exposure = plan::Planned::absent("windows weigh alike"));
+        assert!(matches!(unasked, Err(CaseError::Material { error: found, .. }) if found == error));
+        let missing = refused(|draft| {
+            let material::Content::Beside(beside) = &mut draft.material[0].content else { panic!("student") };
+            beside.exposure = None;
+        });
+        assert!(matches!(missing, Err(CaseError::Material { error: found, .. }) if found == error));
+        let unlisted = changed(|draft| draft.plan.tests.iter_mut().for_each(|test| drop(test.sources.pop())));
+        let unlisted = unlisted.plan.seal("2026-11-23T09:00:00Z");
+        assert!(unlisted.unwrap_err().to_string().contains("traffic among its sources"));
+    }
+
+    #[test]
     fn whatever_control_stands_out_nothing_is_found() {
         for control in ["control", "innocent-1", "innocent-2"] {
             let verdict = primary(|draft| draft.copy(Access::Text, "student", control));

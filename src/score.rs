@@ -26,7 +26,7 @@ use crate::scheme::{Arm, Scheme};
 use crate::token::{TokenId, Width};
 
 pub use accounts::accounts;
-pub use exposure::Exposure;
+pub use exposure::{Exposure, Exposures};
 pub use mixed::{Counted, Mixed};
 pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
@@ -428,6 +428,9 @@ pub enum ScoreError {
         /// Width of the evidence.
         wanted: Width,
     },
+    /// A listed window that is none of the evidence's width.
+    #[error("exposure: \"{0}\" is no window of the evidence's width, written as ids with one space between")]
+    ExposedWindow(String),
     /// An expectation that was made for another text.
     #[error("the expectation does not list every window of the text: it was made for another one")]
     Expectation,

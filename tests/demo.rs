@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use taggant::case::plan::prompts_sha256;
 
 fn taggant(arguments: &[&str]) -> Output {
@@ -163,6 +164,38 @@ fn text_beside_the_planned_reference_gives_a_verdict() {
         "OUT/bundle.json",
     ]);
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+
+    // The same with windows weighed by how often they occur in unmarked answers; marked ones are refused.
+    fs::write(path("traffic.jsonl"), generate(&["--unmarked", "--seed", "2"])).unwrap();
+    for (traffic, refused) in
+        [("traffic.jsonl", None), ("marked.jsonl", Some("marked under a key that the plan scores"))]
+    {
+        fs::write(path("plan.json"), exposed(own_plan(&out), &out.join(traffic)).to_string()).unwrap();
+        done(&["plan", "seal", "OUT/plan.json", "--out", "OUT/sealed.json"]);
+        let exposure = format!("OUT/{traffic}");
+        let found = test(&["--reference", "embedded", "--exposure", &exposure]);
+        let said = String::from_utf8_lossy(&found.stderr);
+        assert_eq!(found.status.code(), Some(if refused.is_some() { 2 } else { 0 }), "{said}");
+        assert!(said.contains(refused.unwrap_or_default()), "{said}");
+    }
+    let other = test(&["--reference", "embedded", "--exposure", "OUT/plain.jsonl"]);
+    assert!(other.status.code() == Some(2) && String::from_utf8_lossy(&other.stderr).contains("SHA-256"));
+    let missing = test(&["--reference", "embedded"]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("give it with --exposure"));
+}
+
+/// The plan with `traffic` as the source of its exposure.
+fn exposed(mut plan: Value, traffic: &Path) -> Value {
+    let sha256: String =
+        Sha256::digest(fs::read(traffic).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let source = serde_json::json!({ "name": "traffic", "sha256": sha256, "independent": "own-work", "keys": [],
+        "created": { "value": null, "reason": "a test" } });
+    plan["sources"].as_array_mut().unwrap().push(source);
+    plan["exposure"] = serde_json::json!({ "value": "traffic" });
+    for test in plan["tests"].as_array_mut().unwrap() {
+        test["sources"].as_array_mut().unwrap().push("traffic".into());
+    }
+    plan
 }
 
 /// The demo's plan, for one suspect and one innocent, under the key that `out` holds.

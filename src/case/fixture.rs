@@ -15,7 +15,7 @@ use super::plan::{
 use super::{Analysis, analyse};
 use crate::key::{Commitment, Epoch, Genesis, Opening, SchemeKey, Secret};
 use crate::scheme::{Scheme, Spec};
-use crate::score::{Expecting, Over, Provenance, Text};
+use crate::score::{Expecting, Exposure, Over, Provenance, Text};
 use crate::token::TokenId;
 
 const VOCABULARY: u32 = 240;
@@ -56,6 +56,31 @@ impl Draft {
         Fixture { plan, genesis, openings, material, analysis }
     }
 
+    /// Weighs the windows of residuals by how often they occur in the control's answers, as if those were traffic.
+    pub(super) fn exposed(&mut self) {
+        let width = self.plan.spec.width();
+        let of = |material: &&Material| material.suspect == "control" && material.access() == Access::Text;
+        let Content::Beside(control) = &self.material.iter().find(of).unwrap().content else {
+            panic!("text")
+        };
+        let exchanges: Vec<_> =
+            control.answers.iter().map(|answer| answer.exchange(Provenance::Fresh)).collect();
+        let mut exposure = Exposure::new(width, []);
+        exchanges.iter().for_each(|exchange| exposure.add(exchange));
+        let listed = exposure.listed(Text::count(width, (0..).zip(&exchanges)).unwrap().windows());
+        for material in &mut self.material {
+            match &mut material.content {
+                Content::Beside(beside) => beside.exposure = Some(listed.clone()),
+                Content::Distributions(rows) => rows.exposure = Some(listed.clone()),
+                Content::Reading(_) | Content::Text(_) => {}
+            }
+        }
+        let traffic = Source { name: "traffic".to_owned(), ..self.plan.sources[0].clone() };
+        self.plan.sources.push(traffic);
+        self.plan.exposure = Planned::Set { value: "traffic".to_owned() };
+        self.plan.tests.iter_mut().for_each(|test| test.sources.push("traffic".to_owned()));
+    }
+
     /// Tests every text beside a reference that expects all tokens alike.
     pub(super) fn beside_a_flat_reference(&mut self) {
         let vocabulary = VOCABULARY as usize;
@@ -70,7 +95,7 @@ impl Draft {
                 expecting.expect(number, vocabulary, &rows).unwrap();
             }
             let (answers, expectation) = (answers.clone(), expecting.finish().unwrap());
-            material.content = Content::Beside(Beside { answers, expectation });
+            material.content = Content::Beside(Beside { answers, expectation, exposure: None });
         }
         let texts = self.plan.tests.iter_mut().filter(|test| test.access == Access::Text);
         texts.for_each(|test| test.statistic = Statistic::TextResidual);
@@ -216,6 +241,7 @@ fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<Plan
             keys: Vec::new(),
         }],
         reference: Planned::Set { value: "teacher".to_owned() },
+        exposure: Planned::absent("windows weigh alike"),
         matchers: Planned::absent("no canaries"),
         exclusions: vec!["repeated draws".to_owned(), "windows shorter than the width".to_owned()],
         lambda_grid: (0..=12).collect(),
@@ -262,7 +288,8 @@ fn distributions(suspect: &str, answers: &[Answer], tilt: Option<&Scheme>) -> Ma
     let (q, b) = (rows(tilt), Some(rows(None)));
     // A control that equals its reference would have no draw: it is the reference read at a slightly other point.
     let q = if tilt.is_some() { q } else { Table::pack(VOCABULARY, shifted(answers, &contexts)) };
-    let content = Content::Distributions(Distributions { answers: answers.to_vec(), contexts, q, b });
+    let content =
+        Content::Distributions(Distributions { answers: answers.to_vec(), contexts, q, b, exposure: None });
     Material { suspect: suspect.to_owned(), content }
 }
 

@@ -15,7 +15,8 @@ use crate::key::Commitment;
 use crate::law::Step;
 use crate::scheme::Scheme;
 use crate::score::{
-    self, Counted, Exchange, Expectation, Prediction, Provenance, Reading, Row, SHRINK, Skipped, Text, Weight,
+    self, Counted, Exchange, Expectation, Exposure, Exposures, Prediction, Provenance, Reading, Row, SHRINK,
+    Skipped, Text, Weight,
 };
 use crate::stat::verdict::{Summary, TestError};
 use crate::token::TokenId;
@@ -67,6 +68,8 @@ pub struct Beside {
     pub answers: Vec<Answer>,
     /// The reference's probabilities, summed over the contexts of each window.
     pub expectation: Expectation,
+    /// How often each window of the answers occurs in the plan's traffic, where it weighs windows by that.
+    pub exposure: Option<Exposures>,
 }
 
 /// Distributions at contexts of the suspect's own answers, with the reference's beside them.
@@ -81,6 +84,8 @@ pub struct Distributions {
     pub q: Table,
     /// The reference's rows, where the statistic needs one.
     pub b: Option<Table>,
+    /// How often each context's window occurs in the plan's traffic, where it weighs windows by that.
+    pub exposure: Option<Exposures>,
 }
 
 /// Rows of probabilities over one vocabulary.
@@ -152,6 +157,9 @@ pub enum MaterialError {
     /// A row that names a token twice.
     #[error("document {0}: a row names a token twice")]
     TokenTwice(u32),
+    /// Counts of windows that the plan does not ask for, or none where it does.
+    #[error("the plan and the material differ in whether windows are weighed by exposure")]
+    Exposure,
     /// A statistic for another access.
     #[error("the planned statistic does not fit this material")]
     Statistic,
@@ -242,10 +250,13 @@ impl Material {
         let provenance = plan.plan().pool.provenance;
         let width = plan.spec().width();
         let evidence = match &self.content {
-            Content::Beside(Beside { answers, expectation }) if test.statistic == Statistic::TextResidual => {
+            Content::Beside(Beside { answers, expectation, exposure })
+                if test.statistic == Statistic::TextResidual =>
+            {
                 let exchanges = exchanges(plan, answers).map_err(fault)?;
+                let exposure = exposed(plan, test, exposure.as_ref())?;
                 Text::count(width, (0..).zip(&exchanges))
-                    .and_then(|text| text.residual(expectation, SHRINK, None))
+                    .and_then(|text| text.residual(expectation, SHRINK, exposure.as_ref()))
                     .map(Counted::from)
             }
             Content::Beside(Beside { answers, .. }) | Content::Text(answers) => {
@@ -263,7 +274,9 @@ impl Material {
                     (Statistic::GreenMass, _) => score::mass(width, &predictions).map(Counted::from),
                     (Statistic::Residual, Some(b)) => {
                         let b: Vec<&[f32]> = b.iter().map(Vec::as_slice).collect();
-                        score::residual(width, &predictions, &b, Weight::HalfNorm).map(Counted::from)
+                        let exposure = exposed(plan, test, rows.exposure.as_ref())?;
+                        let weight = exposure.as_ref().map_or(Weight::HalfNorm, Weight::Exposed);
+                        score::residual(width, &predictions, &b, weight).map(Counted::from)
                     }
                     _ => return Err(fault(MaterialError::Statistic)),
                 }
@@ -272,6 +285,20 @@ impl Material {
         };
         evidence.map_err(|error| CaseError::Score { test: test.name.clone(), error })
     }
+}
+
+/// The weights of a residual's windows, where the plan names traffic to count them in. (That the scored key marked none of
+/// it is checked in the plan's sources.)
+fn exposed(
+    plan: &SealedPlan,
+    test: &PlannedTest,
+    listed: Option<&Exposures>,
+) -> Result<Option<Exposure>, CaseError> {
+    if matches!(plan.plan().exposure, Planned::Set { .. }) != listed.is_some() {
+        return Err(CaseError::Material { test: test.name.clone(), error: MaterialError::Exposure });
+    }
+    let read = listed.map(|listed| listed.read(plan.spec().width(), []));
+    read.transpose().map_err(|error| CaseError::Score { test: test.name.clone(), error })
 }
 
 impl Answer {

@@ -211,6 +211,8 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// The reference model b of residuals: a source's name.
     pub reference: Planned<String>,
+    /// The traffic in which windows are counted, to weigh those of residuals: a source's name.
+    pub exposure: Planned<String>,
     /// How answers to canaries are read.
     pub matchers: Planned<String>,
     /// Which positions do not count.
@@ -346,6 +348,10 @@ impl Plan {
             let listed = |name: &String| test.sources.contains(name);
             if !matches!(&self.reference, Planned::Set { value } if listed(value)) {
                 let what = "a residual needs the plan's reference among its sources";
+                return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
+            }
+            if matches!(&self.exposure, Planned::Set { value } if !listed(value)) {
+                let what = "a residual weighed by exposure needs the plan's traffic among its sources";
                 return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
             }
         }

@@ -193,7 +193,7 @@ pub(super) fn expectation<'e>(
 }
 
 /// How often windows occur in the answers of `file`. A row that names an epoch was marked under that epoch's key.
-fn exposure(
+pub(super) fn exposure(
     file: &Path,
     spec: Spec,
     secret: Option<&Secret>,

@@ -1,18 +1,22 @@
 //! `taggant test`: runs a sealed plan over raw material. The exit code is the primary verdict.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{Failure, counting, key, now, output, plan, rows, verdict};
 use crate::case::bundle::{Bundle, Parts};
 use crate::case::material::{Answer, Beside, Content, Material};
-use crate::case::plan::{Planned, PlannedTest, SealedPlan, Statistic};
+use crate::case::plan::{Planned, PlannedTest, SealedPlan, Source, Statistic};
 use crate::case::{Verdict, analyse};
 use crate::key::{Commitment, Genesis, Opening, SchemeKey};
-use crate::score::{Exchange, Text};
+use crate::law::Origin;
+use crate::scheme::Arm;
+use crate::score::{Exchange, Exposure, Text};
 use crate::source::files;
 use crate::source::reference::Reference;
 use crate::source::text::{BadLines, Kind};
@@ -31,6 +35,10 @@ pub(super) struct Arguments {
     /// averaged
     #[arg(long, value_name = "MODEL")]
     reference: Vec<String>,
+    /// The plan's traffic, where windows are weighed by how often they occur in it: JSONL with prompt_tokens and
+    /// response_tokens
+    #[arg(long, value_name = "FILE")]
+    exposure: Option<PathBuf>,
     /// Material of an earlier bundle
     #[arg(long, value_name = "BUNDLE")]
     material: Option<PathBuf>,
@@ -104,7 +112,7 @@ fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<Material>, F
         let answers = answers(Path::new(file))?;
         let beside = |test: &PlannedTest| test.suspect == name && test.statistic == Statistic::TextResidual;
         let content = match plan.tests().iter().any(beside) {
-            true => Content::Beside(beside_reference(answers, &arguments.reference, plan)?),
+            true => Content::Beside(beside_reference(answers, arguments, plan)?),
             false => Content::Text(answers),
         };
         material.push(Material { suspect: name.to_owned(), content });
@@ -113,12 +121,14 @@ fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<Material>, F
 }
 
 /// What the plan's reference expects of the answers. It must be the model that the plan names.
-fn beside_reference(answers: Vec<Answer>, names: &[String], plan: &SealedPlan) -> Result<Beside, Failure> {
-    let planned = match &plan.plan().reference {
-        Planned::Set { value } => plan.plan().sources.iter().find(|source| source.name == *value),
-        Planned::Absent { .. } => None,
-    };
-    let planned = planned.ok_or_else(|| Failure("the plan names no reference".to_owned()))?;
+fn beside_reference(
+    answers: Vec<Answer>,
+    arguments: &Arguments,
+    plan: &SealedPlan,
+) -> Result<Beside, Failure> {
+    let names = &arguments.reference;
+    let planned = source(plan, &plan.plan().reference)
+        .ok_or_else(|| Failure("the plan names no reference".to_owned()))?;
     if names.is_empty() {
         let what = format!("the plan compares text with {}: give it with --reference", planned.name);
         return Err(Failure(what));
@@ -138,7 +148,56 @@ fn beside_reference(answers: Vec<Answer>, names: &[String], plan: &SealedPlan) -
         answers.iter().map(|answer| answer.exchange(plan.plan().pool.provenance)).collect();
     let text = Text::count(width, (0..).zip(&exchanges))?;
     let expectation = counting::expectation(width, &text, exchanges.iter(), &reference)?;
-    Ok(Beside { answers, expectation })
+    let exposure = exposure(arguments, plan)?.map(|exposure| exposure.listed(text.windows()));
+    Ok(Beside { answers, expectation, exposure })
+}
+
+/// The source that a field of the plan names.
+fn source<'p>(plan: &'p SealedPlan, named: &Planned<String>) -> Option<&'p Source> {
+    match named {
+        Planned::Set { value } => plan.plan().sources.iter().find(|source| source.name == *value),
+        Planned::Absent { .. } => None,
+    }
+}
+
+/// How often windows occur in the plan's traffic. It must be the file that the plan names.
+fn exposure(arguments: &Arguments, plan: &SealedPlan) -> Result<Option<Exposure>, Failure> {
+    let (planned, file) = match (source(plan, &plan.plan().exposure), &arguments.exposure) {
+        (None, None) => return Ok(None),
+        (None, Some(file)) => {
+            return Err(Failure(format!(
+                "--exposure {}: the plan names no traffic to count in",
+                file.display()
+            )));
+        }
+        (Some(planned), None) => {
+            let what = format!("the plan weighs windows by {}: give it with --exposure", planned.name);
+            return Err(Failure(what));
+        }
+        (Some(planned), Some(file)) => (planned, file),
+    };
+    let found = Commitment(Sha256::digest(files::read(file)?).into());
+    if found != planned.sha256 {
+        return Err(Failure(format!(
+            "--exposure {}: its SHA-256 is {found}, the plan's traffic {} has {}",
+            file.display(),
+            planned.name,
+            planned.sha256
+        )));
+    }
+    let secret = arguments.key.read()?.secret;
+    let exposure = counting::exposure(file, plan.spec(), Some(&secret), None)?;
+    let scored = plan.tests().iter().map(|test| plan.spec().open(&secret.epoch_key(&test.epoch)));
+    let scored: BTreeSet<Origin> =
+        scored.flat_map(|scheme| scheme.arms().iter().map(Arm::origin).collect::<Vec<_>>()).collect();
+    if exposure.marked_under().any(|key| scored.contains(&key)) {
+        return Err(Failure(format!(
+            "--exposure {}: some of its rows were marked under a key that the plan scores (\"epoch\"): count windows in \
+             unmarked answers, or in those of other epochs",
+            file.display()
+        )));
+    }
+    Ok(Some(exposure))
 }
 
 fn of_bundle(path: &Path) -> Result<Vec<Material>, Failure> {

@@ -4,9 +4,11 @@
 //! served more often where their targets are green, and weights counted in text marked under the scored key gave an
 //! innocent z = 9. So they come from unmarked answers, from answers under *other* keys, or from before service.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Exchange, ScoreError};
+use serde::{Deserialize, Serialize};
+
+use super::{Exchange, ScoreError, Windows};
 use crate::law::Origin;
 use crate::token::{TokenId, Width};
 
@@ -45,6 +47,13 @@ impl Exposure {
         libm::log1p(to_f64(self.of(window)))
     }
 
+    /// How often each of `windows` occurred, as a bundle keeps it.
+    pub fn listed(&self, windows: &Windows) -> Exposures {
+        let of = |number| (windows.get(number), self.of(windows.get(number)));
+        let occurred = (0..).take(windows.len()).map(of).filter(|(_, count)| *count > 0);
+        Exposures(occurred.map(|(window, count)| (window_name(window), count)).collect())
+    }
+
     /// The window's width.
     pub fn width(&self) -> Width {
         self.width
@@ -54,6 +63,36 @@ impl Exposure {
     pub fn marked_under(&self) -> impl Iterator<Item = Origin> + '_ {
         self.marked_under.iter().copied()
     }
+}
+
+/// How often windows occurred, by their ids with spaces between; those that never did are not listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exposures(BTreeMap<String, u64>);
+
+impl Exposures {
+    /// The counts as they were, for windows of `width`, from traffic that `marked_under` marked.
+    ///
+    /// # Errors
+    /// A window of another width, or one that is not written as ids with spaces between.
+    pub fn read(
+        &self,
+        width: Width,
+        marked_under: impl IntoIterator<Item = Origin>,
+    ) -> Result<Exposure, ScoreError> {
+        let mut exposure = Exposure::new(width, marked_under);
+        for (name, count) in &self.0 {
+            let ids: Option<Vec<TokenId>> = name.split_whitespace().map(|id| id.parse().ok()).collect();
+            let window = ids.filter(|ids| ids.len() == width.tokens() && window_name(ids) == *name);
+            let window = window.ok_or_else(|| ScoreError::ExposedWindow(name.clone()))?;
+            exposure.counts.insert(window.into(), *count);
+        }
+        Ok(exposure)
+    }
+}
+
+/// A window as the name of a field: its ids, separated by spaces.
+pub(super) fn window_name(window: &[TokenId]) -> String {
+    window.iter().map(TokenId::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Refuses counts of other windows.
@@ -85,5 +124,30 @@ mod tests {
         let mut exposure = Exposure::new(Width::new(1).unwrap(), []);
         exposure.add(&exchange);
         assert_eq!([1, 2, 3].map(|token| exposure.of(&[token])), [0, 2, 0]);
+    }
+
+    #[test]
+    fn what_is_listed_reads_back_and_other_widths_do_not() {
+        let width = Width::new(2).unwrap();
+        let mut exposure = Exposure::new(width, []);
+        exposure.add(&Exchange {
+            prompt: vec![7, 8],
+            response: vec![7, 8, 7],
+            whole_context: true,
+            provenance: Provenance::Fresh,
+        });
+        let mut windows = Windows::default();
+        for window in [[7, 8], [8, 7], [9, 9]] {
+            windows.number(&window);
+        }
+        let listed = exposure.listed(&windows);
+        assert_eq!(serde_json::to_string(&listed).unwrap(), r#"{"7 8":2,"8 7":1}"#);
+        let read = listed.read(width, []).unwrap();
+        assert_eq!([[7, 8], [8, 7], [9, 9]].map(|window| read.of(&window)), [2, 1, 0]);
+        assert!(listed.read(Width::new(1).unwrap(), []).is_err());
+        for wrong in ["7  8", "7 x", "7", "07 8", ""] {
+            let listed = Exposures([(wrong.to_owned(), 1)].into());
+            assert_eq!(listed.read(width, []).unwrap_err(), ScoreError::ExposedWindow(wrong.to_owned()));
+        }
     }
 }

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::exposure::window_name;
 use super::{Coin, Count, Counter, Evidence, Exchange, Exposure, Position, Provenance, ScoreError, Windows};
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
@@ -196,13 +197,8 @@ pub struct Expectation(BTreeMap<String, BTreeMap<TokenId, u32>>);
 
 impl Expectation {
     fn after(&self, window: &[TokenId]) -> Result<&BTreeMap<TokenId, u32>, ScoreError> {
-        self.0.get(&name(window)).ok_or(ScoreError::Expectation)
+        self.0.get(&window_name(window)).ok_or(ScoreError::Expectation)
     }
-}
-
-/// A window as the name of a field: its ids, separated by spaces.
-fn name(window: &[TokenId]) -> String {
-    window.iter().map(TokenId::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Sums up a reference's rows over the contexts of a text.
@@ -271,7 +267,7 @@ impl<'t> Expecting<'t> {
             return Err(ScoreError::Row { row, what: "its reference is missing" });
         }
         let window = |(expected, window): (&Expected, u32)| {
-            (name(self.text.counter.windows.get(window)), expected.units())
+            (window_name(self.text.counter.windows.get(window)), expected.units())
         };
         Ok(Expectation(self.expected.iter().zip(0..).map(window).collect()))
     }

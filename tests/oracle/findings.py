@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+from collections import Counter
 
 import numpy as np
 from mpmath import mp, mpf
@@ -63,8 +64,15 @@ def text_residual(beside, spec, keys):
         tuple(map(int, window.split())): {int(token): units for token, units in after.items()}
         for window, after in beside["expectation"].items()
     }
-    found = residual.pooled(seen, lambda _, window: expected[window], spec, {"the plan's": keys[0]})
+    weights = exposure(beside)
+    found = residual.pooled(seen, lambda _, window: expected[window], spec, {"the plan's": keys[0]}, weights)
     return found | skips(skipped)
+
+
+def exposure(content):
+    """How often windows occur in the plan's traffic, if it names any."""
+    listed = content["exposure"]
+    return listed and Counter({tuple(map(int, window.split())): count for window, count in listed.items()})
 
 
 def lines_of(answers):
@@ -91,11 +99,13 @@ def contexts(pool_sha256, answers):
 
 def distributions(material, spec, keys, statistic):
     """Residual: (q - b) / sqrt(q + b), summed over a window's contexts, over the fourth root of the sum of squares.
-    Green mass: q, summed.
+    Green mass: q, summed. With the plan's traffic, residuals of a window that occurs e times in it times e / (e + 20), or
+    the root of e from width 2 on.
     """
     sums, short = {}, 0
     q = table(material["q"])
     b = table(material["b"]) if statistic == "residual" else None
+    weights = exposure(material)
     for number, (answer, position) in enumerate(material["contexts"]):
         answer = material["answers"][answer]
         context = answer["prompt"] + answer["response"]
@@ -113,7 +123,10 @@ def distributions(material, spec, keys, statistic):
     pairs, reals, firsts = [], [], []
     for window, (first, row, _) in sums.items():
         size = math.sqrt(math.sqrt(math.fsum(row * row))) if b is not None and np.any(row) else 1
-        tokens = np.flatnonzero(row)
+        if b is not None and weights is not None:
+            e = weights[window]
+            size /= (math.sqrt(e) if spec.width > 1 else e / (e + 20)) or math.inf
+        tokens = np.flatnonzero(row / size)
         pairs += [(window, token) for token in tokens.tolist()]
         reals += (row[tokens] / size).tolist()
         firsts += [first] * len(tokens)

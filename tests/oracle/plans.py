@@ -87,6 +87,7 @@ class Material:
         self.statistics = {access: rng.choice(STATISTICS[access]) for access in accesses}
         if spec.scheme == "gumbel":
             self.statistics["text"] = rng.choice(STATISTICS["text"][:2])
+        self.exposure = self.traffic() if rng.random() < 0.5 else None
         self.pieces = []
         for suspect, (_, share) in SUSPECTS.items():
             answers = self.answers(self.prompts, share)
@@ -103,6 +104,11 @@ class Material:
         )
         return [{"prompt": prompt, "response": answer(prompt)} for prompt in prompts]
 
+    def traffic(self):
+        """How often windows occur in unmarked answers to the same prompts."""
+        counts = residual.windows_of(findings.lines_of(self.answers(self.prompts * 3, 0)), self.spec.width)
+        return {" ".join(map(str, window)): count for window, count in counts.items()}
+
     def text(self, answers, statistic, _):
         if statistic != "text-residual":
             return {"text": answers}
@@ -114,7 +120,7 @@ class Material:
             units = enumerate(np.floor(nb + 0.5).astype(int).tolist())
             after = {str(v): n for v, n in units if n and (self.spec.width < 2 or (window, v) in pairs)}
             expectation[" ".join(map(str, window))] = after
-        return {"beside": {"answers": answers, "expectation": expectation}}
+        return {"beside": {"answers": answers, "expectation": expectation, "exposure": self.exposure}}
 
     def distributions(self, answers, statistic, share):
         contexts = findings.contexts(self.pool_sha256(), answers)
@@ -126,7 +132,8 @@ class Material:
             q.append(stored([w * self.tilt(context, v, share) for v, w in enumerate(weights)]))
         table = lambda rows: {"rows": packed(rows), "vocabulary": self.vocabulary}
         content = {"answers": answers, "contexts": contexts, "q": table(q)}
-        return {"distributions": content | {"b": table(b) if statistic == "residual" else None}}
+        content |= {"b": table(b) if statistic == "residual" else None, "exposure": self.exposure}
+        return {"distributions": content}
 
     def tilt(self, context, token, share):
         """What a suspect adds to a probability: noise, nothing at all at some tokens, and more where the mark is."""
@@ -182,6 +189,7 @@ class Material:
                 {"name": "b", "sha256": "00" * 32, "created": absent, "independent": "own-work", "keys": []}
             ],
             "reference": {"value": "b"},
+            "exposure": absent if self.exposure is None else {"value": "b"},
             "matchers": absent,
             "exclusions": [],
             "lambda_grid": list(range(13)),

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::View;
 use super::detail::{method, statistic};
 use super::number::{probability, rate};
-use crate::case::plan::{Access, Statistic};
+use crate::case::plan::{Access, Planned, Statistic};
 use crate::scheme::Spec;
 use crate::stat::math::ln;
 use crate::stat::verdict::TailMethod;
@@ -85,7 +85,11 @@ fn the_draws(view: &View<'_>) -> Markup {
             "fixed before the key was touched:"
         }
         p.formula { i { "S" } " = Σ " i { "a" } sub { "i" } " " i { "X" } sub { "i" } }
-        ul { @for used in used { li { strong { (statistic(used)) } ": " (coefficient(used)) } } }
+        ul { @for used in &used { li { strong { (statistic(*used)) } ": " (coefficient(*used)) } } }
+        @if let Planned::Set { value } = &view.plan.exposure {
+            p { "Windows of residuals are weighed by how often they occur in " (value) ", which the scored key did not mark: log(1 + e) "
+                "for text; for distributions e/(e + 20), or √e at widths of 2 and more." }
+        }
         p { "Not counted, and listed by rule below: repeats, windows that are too short or lie inside a prompt of unknown origin, and "
             "exchanges whose input may itself be marked." }
     }

@@ -61,6 +61,7 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
         first_served: [&setting.epoch, &setting.unused_epoch].map(first_served).into(),
         sources: design.sources,
         reference: design.reference,
+        exposure: Planned::absent("windows weigh alike: at width 1 exposure gains little"),
         matchers: Planned::absent("no canaries are planted"),
         exclusions: vec![
             "positions whose window is not wholly known".to_owned(),

@@ -119,7 +119,7 @@ impl Suspect {
             Ok(Table::pack(columns, rows_at(model, &answers, &contexts)?))
         };
         let (q, b) = (table(&self.model)?, Some(table(reference)?));
-        let content = Content::Distributions(Distributions { answers, contexts, q, b });
+        let content = Content::Distributions(Distributions { answers, contexts, q, b, exposure: None });
         Ok(Material { suspect: self.name.to_owned(), content })
     }
 
