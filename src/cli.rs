@@ -13,6 +13,7 @@ mod plan;
 mod power;
 mod rows;
 mod score;
+mod screen;
 mod serve;
 mod test;
 mod verdict;

@@ -1,7 +1,8 @@
-//! `taggant score`: what a text shows under one key. An exploration: it prints numbers, never a verdict.
+//! `taggant score`: what a text shows under one key, or which of several suspects to look at more closely. An exploration:
+//! it prints numbers, never a verdict.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,8 +11,8 @@ use serde::Serialize;
 use taggant_model::tokenizer::Tokenizer;
 
 use super::counting::{self, Count, Counting};
-use super::{Failure, key, output, rows, verdict};
-use crate::key::{Epoch, KeyId};
+use super::{Failure, key, output, rows, screen, verdict};
+use crate::key::{Epoch, KeyId, Secret};
 use crate::law::{Draws, Law};
 use crate::scheme::Spec;
 use crate::score::Skipped;
@@ -44,14 +45,14 @@ pub(super) struct Arguments {
     /// Leave bad lines out and count them
     #[arg(long)]
     skip_bad: bool,
-    /// Rows as JSON lines; - reads standard input
-    #[arg(value_name = "FILE.jsonl")]
-    file: PathBuf,
+    /// Rows as JSON lines; - reads standard input. Several files are several suspects, screened by e-BH
+    #[arg(value_name = "FILE.jsonl", required = true)]
+    files: Vec<PathBuf>,
 }
 
 /// `taggant/score/1`.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     schema: &'static str,
     exploration: &'static str,
     key_id: KeyId,
@@ -72,15 +73,36 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     alignment: Option<LossReport>,
     #[serde(flatten)]
-    summary: Summary,
+    pub(super) summary: Summary,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let secret = arguments.key.read()?.secret;
+    if let [file] = &arguments.files[..] {
+        let report = report(arguments, &secret, file)?;
+        if arguments.json {
+            output::json(&report)?
+        } else {
+            output::data(&page(&report))?
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let of = |file: &PathBuf| {
+        let named = file.display().to_string();
+        let with_name =
+            |Failure(what)| Failure(if what.starts_with(&named) { what } else { format!("{named}: {what}") });
+        Ok((named.clone(), report(arguments, &secret, file).map_err(with_name)?))
+    };
+    let reports: Vec<(String, Report)> = arguments.files.iter().map(of).collect::<Result<_, Failure>>()?;
+    screen::print(&reports, arguments.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(arguments: &Arguments, secret: &Secret, file: &Path) -> Result<Report, Failure> {
     let bad = if arguments.skip_bad { BadLines::Skip } else { BadLines::Refuse };
-    let rows = rows::read(&arguments.file, Kind::Exchanges, bad)?;
+    let rows = rows::read(file, Kind::Exchanges, bad)?;
     let tokenizer = arguments.tokenizer.as_deref().map(model::tokenizer).transpose()?;
-    let counting = Counting::new(&arguments.counting, arguments.spec, Some(&secret), tokenizer.as_ref())?;
+    let counting = Counting::new(&arguments.counting, arguments.spec, Some(secret), tokenizer.as_ref())?;
     let by_epoch = by_epoch(&rows.rows, arguments)?;
     let mut pooled: Option<Draws> = None;
     let mut alignment: Option<Losses> = None;
@@ -117,12 +139,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     for line in &rows.refused {
         output::talk(&format!("left out: {line}"));
     }
-    if arguments.json {
-        output::json(&report)?
-    } else {
-        output::data(&page(&report))?
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(report)
 }
 
 /// Rows by epoch, each with its number in the file.
