@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::prf::{LaneBits, Lanes, Seed};
+use crate::key::prf::{self, LaneBits, Lanes, Seed};
 use crate::key::{EpochKey, Label, LabelError, SchemeKey};
 use crate::law::{Law, Origin};
 use crate::token::{TokenId, Width};
@@ -373,6 +373,22 @@ impl Arm {
         }
     }
 
+    /// Draws of one token each at many windows, four at a time.
+    pub fn singles(&self) -> Singles<'_> {
+        Singles { arm: self, waiting: Vec::with_capacity(4) }
+    }
+
+    /// The draws of one token at each of several windows, as [`Arm::word`] gives them.
+    fn words_at(&self, coins: &[(Seed, TokenId); 4]) -> [u32; 4] {
+        match self {
+            Self::Green(green) => green.greens(coins).map(u32::from),
+            Self::Gumbel(_) | Self::Tournament(_) => prf::lanes(LaneBits::WORD, coins),
+            Self::Payload(payload) => {
+                coins.each_ref().map(|(seed, token)| u32::from(payload.bit(seed, *token)))
+            }
+        }
+    }
+
     /// The draws of tokens `0..words.len()` at the window of `seed`, as [`Arm::word`] gives them.
     pub fn words(&self, seed: &Seed, words: &mut [u32]) {
         match self {
@@ -405,6 +421,34 @@ impl Arm {
 #[expect(clippy::cast_precision_loss, reason = "sums of whole-number coefficients stay far below 2^53")]
 fn to_f64(sum: i64) -> f64 {
     sum as f64
+}
+
+/// Collects windows of one token until four are there to look them up together.
+#[derive(Debug)]
+pub struct Singles<'a> {
+    arm: &'a Arm,
+    waiting: Vec<(usize, (Seed, TokenId))>,
+}
+
+impl Singles<'_> {
+    /// `words[at]` is to hold the word of `token` at the window of `seed`, once [`finish`](Self::finish) was called.
+    pub fn add(&mut self, at: usize, seed: Seed, token: TokenId, words: &mut [u32]) {
+        self.waiting.push((at, (seed, token)));
+        if self.waiting.len() == 4 {
+            let (places, coins): (Vec<usize>, Vec<_>) = self.waiting.drain(..).unzip();
+            if let Ok(coins) = coins.try_into() {
+                let found = self.arm.words_at(&coins);
+                places.into_iter().zip(found).for_each(|(at, word)| words[at] = word);
+            }
+        }
+    }
+
+    /// Looks up those that are left.
+    pub fn finish(self, words: &mut [u32]) {
+        for (at, (seed, token)) in self.waiting {
+            words[at] = self.arm.word(&seed, token);
+        }
+    }
 }
 
 /// `w<width>`.

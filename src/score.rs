@@ -16,11 +16,12 @@ mod residual;
 mod rows;
 mod sums;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use serde::{Deserialize, Serialize};
 
-use crate::key::prf::Lanes;
 use crate::law::{Draws, Origin, SameOrigin, Scale, Tally, Weighted, Whole};
 use crate::scheme::{Arm, Scheme};
 use crate::token::{TokenId, Width};
@@ -120,36 +121,53 @@ pub struct Coin {
 /// Windows by number, each once.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
-    numbers: HashMap<Box<[TokenId]>, u32>,
-    list: Vec<Box<[TokenId]>>,
+    hasher: DefaultHashBuilder,
+    numbers: HashTable<u32>,
+    /// One after the other.
+    tokens: Vec<TokenId>,
+    ends: Vec<usize>,
 }
 
 impl Windows {
     /// The number of `window`, new or known.
     pub fn number(&mut self, window: &[TokenId]) -> u32 {
-        if let Some(number) = self.numbers.get(window) {
+        let Self { hasher, numbers, tokens, ends } = self;
+        let same = |number: &u32| slice(tokens, ends, *number) == window;
+        let hash = hasher.hash_one(window);
+        if let Some(number) = numbers.find(hash, same) {
             return *number;
         }
-        let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
-        self.numbers.insert(window.into(), number);
-        self.list.push(window.into());
+        let number = u32::try_from(ends.len()).unwrap_or(u32::MAX);
+        tokens.extend_from_slice(window);
+        ends.push(tokens.len());
+        numbers.insert_unique(hash, number, |number| hasher.hash_one(slice(tokens, ends, *number)));
         number
     }
 
     /// The window of a number.
     pub fn get(&self, number: u32) -> &[TokenId] {
-        &self.list[number as usize]
+        slice(&self.tokens, &self.ends, number)
+    }
+
+    /// The windows, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &[TokenId]> {
+        (0..).take(self.len()).map(|number| self.get(number))
     }
 
     /// The number of distinct windows.
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.ends.len()
     }
 
     /// Whether there is no window.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.ends.is_empty()
     }
+}
+
+fn slice<'t>(tokens: &'t [TokenId], ends: &[usize], number: u32) -> &'t [TokenId] {
+    let number = number as usize;
+    &tokens[number.checked_sub(1).map_or(0, |before| ends[before])..ends[number]]
 }
 
 /// Key-independent evidence before any key was touched: whole-number coefficients by draw.
@@ -213,16 +231,33 @@ impl Evidence {
         Ok(())
     }
 
-    /// Coefficients are sorted by window and token: each seed is computed once, each stretch of lanes too.
     fn open_arm(&self, arm: &Arm) -> Draws {
-        let mut at: Option<(u32, Lanes)> = None;
-        self.whole.open(arm.law(), arm.origin(), |coin| {
-            let lanes = match &mut at {
-                Some((window, lanes)) if *window == coin.window => lanes,
-                other => &mut other.insert((coin.window, arm.seed(self.windows.get(coin.window)).lanes())).1,
-            };
-            arm.word_in(lanes, coin.token)
-        })
+        // Draws are opened in the order of their inputs.
+        let mut words = self.words(arm).into_iter();
+        self.whole.open(arm.law(), arm.origin(), |_| words.next().unwrap_or_default())
+    }
+
+    /// The words of all draws. Coefficients are sorted by window and token: each seed is computed once, and the windows
+    /// that one token follows, most of them at wide widths, are looked up several at a time.
+    fn words(&self, arm: &Arm) -> Vec<u32> {
+        let nonzero = self.whole.entries().iter().filter(|entry| entry.coefficient != 0);
+        let coins: Vec<Coin> = nonzero.map(|entry| entry.input).collect();
+        let mut words = vec![0; coins.len()];
+        let mut single = arm.singles();
+        let mut start = 0;
+        for after in coins.chunk_by(|a, b| a.window == b.window) {
+            let seed = arm.seed(self.windows.get(after[0].window));
+            if let [coin] = after {
+                single.add(start, seed, coin.token, &mut words);
+            } else {
+                let mut lanes = seed.lanes();
+                let of_window = words[start..].iter_mut().zip(after);
+                of_window.for_each(|(word, coin)| *word = arm.word_in(&mut lanes, coin.token));
+            }
+            start += after.len();
+        }
+        single.finish(&mut words);
+        words
     }
 }
 

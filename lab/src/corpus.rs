@@ -18,7 +18,7 @@ use taggant_model::tokenizer::Tokenizer;
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Said before every prompt. The 135 M-parameter model was tuned with a system line, and rambles without one.
-const SYSTEM: &str = "<|im_start|>system\nYou write simple, clear English.<|im_end|>\n";
+pub(crate) const SYSTEM: &str = "<|im_start|>system\nYou write simple, clear English.<|im_end|>\n";
 /// How each answer is drawn.
 const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: 0, top_p: 0.95 };
 /// The most tokens of one answer.

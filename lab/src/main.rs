@@ -3,6 +3,7 @@
 mod bases;
 mod corpus;
 mod curve;
+mod paraphrase;
 mod strength;
 mod students;
 mod table;
@@ -21,6 +22,8 @@ usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--
        taggant-lab evasions --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
        taggant-lab table FILE.jsonl
        taggant-lab curve FILE.jsonl
+
+The folder of models keeps controls between runs; smollm2.gguf in it (as `taggant model get smollm2` leaves it) rewrites.
 
 Set RAYON_NUM_THREADS=1 so that each worker keeps to one core.";
 

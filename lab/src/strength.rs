@@ -8,6 +8,7 @@ mod bench;
 mod fitted;
 
 use crate::corpus::Result;
+use crate::paraphrase::Rewriter;
 use crate::students::{self, Lab, Start};
 use bench::{Bench, References};
 use serde::{Deserialize, Serialize};
@@ -49,10 +50,13 @@ enum Evasion {
     Diluted,
     /// Learns as many clean tokens of another source afterwards.
     Relearned,
+    /// Has a real model rewrite every answer before it learns from them.
+    Paraphrased,
 }
 
 impl Evasion {
-    const ALL: [Self; 5] = [Self::Cooler, Self::Warmer, Self::Truncated, Self::Diluted, Self::Relearned];
+    const ALL: [Self; 6] =
+        [Self::Cooler, Self::Warmer, Self::Truncated, Self::Diluted, Self::Relearned, Self::Paraphrased];
 
     fn suffix(self) -> &'static str {
         match self {
@@ -62,6 +66,7 @@ impl Evasion {
             Self::Truncated => "-p0.9",
             Self::Diluted => "-diluted",
             Self::Relearned => "-relearned",
+            Self::Paraphrased => "-paraphrased",
         }
     }
 
@@ -71,7 +76,7 @@ impl Evasion {
             Self::Cooler => Sampling { temperature: 0.7, ..plain },
             Self::Warmer => Sampling { temperature: 1.3, ..plain },
             Self::Truncated => Sampling { top_p: 0.9, ..plain },
-            Self::None | Self::Diluted | Self::Relearned => plain,
+            Self::None | Self::Diluted | Self::Relearned | Self::Paraphrased => plain,
         }
     }
 }
@@ -200,7 +205,7 @@ fn append(file: &Mutex<File>, lines: &[Line]) -> Result<()> {
 fn measure(lab: &Lab, run: &Run, models: &Path) -> Result<Vec<Line>> {
     let Harvest { answers, exposures } = harvest(lab, run)?;
     let control = control(lab, run, models)?;
-    let student = if run.percent == 0 { None } else { Some(student(lab, run, answers)?) };
+    let student = if run.percent == 0 { None } else { Some(student(lab, run, answers, models)?) };
     let suspect = student.as_ref().unwrap_or(&control);
     let tokens = if run.percent <= 5 { 240_000 } else { 120_000 };
     let purpose = run.purpose("fresh text");
@@ -211,8 +216,13 @@ fn measure(lab: &Lab, run: &Run, models: &Path) -> Result<Vec<Line>> {
     Bench::new(run, exposures, references, models).measure(suspect, &text)
 }
 
-fn student(lab: &Lab, run: &Run, mut answers: Vec<Exchange>) -> Result<SmallModel> {
+fn student(lab: &Lab, run: &Run, mut answers: Vec<Exchange>, models: &Path) -> Result<SmallModel> {
     let tokens = run.thousands * 1_000;
+    if run.evasion == Evasion::Paraphrased {
+        let rewriter = Rewriter::open(&models.join("smollm2.gguf"))?;
+        let kept = rewriter.rewrite(&mut answers, &run.purpose("paraphrase"))?;
+        eprintln!("{} seed {}: {:.1} % of the pairs of tokens kept", run.name(), run.seed, 100.0 * kept);
+    }
     if run.evasion == Evasion::Diluted {
         answers.extend(write(lab, &lab.base, None, 2 * tokens, &run.purpose("dilution"))?);
     }

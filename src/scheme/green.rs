@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use super::SpecError;
 use crate::key::SchemeKey;
-use crate::key::prf::{LaneBits, Lanes, Seed, WindowPrf};
+use crate::key::prf::{self, LaneBits, Lanes, Seed, WindowPrf};
 use crate::law::{Gamma, Origin};
 use crate::token::{TokenId, Width};
 
@@ -97,6 +97,11 @@ impl Green {
     /// Whether `token` is green at the window of `seed`.
     pub fn is_green(&self, seed: &Seed, token: TokenId) -> bool {
         seed.lane(self.bits, token) < self.threshold
+    }
+
+    /// The same of one token at each of four windows.
+    pub fn greens(&self, coins: &[(Seed, TokenId); 4]) -> [bool; 4] {
+        prf::lanes(self.bits, coins).map(|lane| lane < self.threshold)
     }
 
     /// The same from the lanes of a window.

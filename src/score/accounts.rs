@@ -28,7 +28,7 @@ pub fn accounts(
     if width != evidence.width {
         return Err(ScoreError::Width { counted: evidence.width, scheme: width });
     }
-    let seeds: Vec<Seed> = evidence.windows.list.iter().map(|window| bits.seed(window)).collect();
+    let seeds: Vec<Seed> = evidence.windows.iter().map(|window| bits.seed(window)).collect();
     let count = |coins: &[&Coin]| {
         let mut block: Option<(u64, [u64; 512])> = None;
         let hits = |account: &u64| {

@@ -166,7 +166,7 @@ impl Mixed {
     pub fn open(&self, scheme: &Scheme) -> Result<Draws, ScoreError> {
         let coin = scheme.coin().filter(|_| *scheme.spec() == Spec::Mix(self.parameters));
         let coin = coin.ok_or(ScoreError::OtherMix)?;
-        let parts: Vec<usize> = self.windows.list.iter().map(|window| coin.part(window)).collect();
+        let parts: Vec<usize> = self.windows.iter().map(|window| coin.part(window)).collect();
         let opened = |(part, arm): (usize, &Arm)| self.evidence(part, arm.width(), &parts).open_arm(arm);
         pooled(scheme.arms().iter().enumerate().map(opened))
     }
