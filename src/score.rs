@@ -10,6 +10,7 @@
 mod accounts;
 pub mod alignment;
 mod exposure;
+mod foreign;
 mod mixed;
 mod reading;
 mod residual;
@@ -27,6 +28,7 @@ use crate::token::{TokenId, Width};
 
 pub use accounts::accounts;
 pub use exposure::Exposure;
+pub use foreign::{ForeignSkipped, Occurrences, occurrences};
 pub use mixed::{Counted, Mixed};
 pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
@@ -457,6 +459,9 @@ pub enum ScoreError {
     /// Candidates are compared by counts.
     #[error(transparent)]
     Weighted(#[from] Weighted),
+    /// A foreign mark that is a public table, or that is none.
+    #[error("a mark that is a public table is scored by its correlation, and no other mark is")]
+    ForeignTable,
     /// A distribution that is none.
     #[error("row {row}: {what}")]
     Row {
