@@ -14,6 +14,8 @@
 //! With self-salt the window ends in the candidate itself. Min-hashes leave few distinct seeds: a minimum over a table of
 //! a million entries.
 
+use std::sync::OnceLock;
+
 use serde::Deserialize;
 
 use super::torch::{Lists, Table, reduced};
@@ -106,8 +108,11 @@ fn scheme(name: &str) -> Option<(Prf, u8, bool)> {
     })
 }
 
-/// The seed of the package's public table.
-const TABLE: u64 = 2_971_215_073;
+/// The package's public table.
+fn public_table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| Table::new(2_971_215_073))
+}
 
 impl Kgw {
     pub(super) fn is_default_key(&self) -> bool {
@@ -119,11 +124,11 @@ impl Kgw {
     }
 
     pub(super) fn seeding(&self) -> Seeding {
-        let (prf, key, self_salt, table) = (self.prf, self.key, self.self_salt, Table::new(TABLE));
+        let (prf, key, self_salt, table) = (self.prf, self.key, self.self_salt, public_table());
         Box::new(move |window, token| {
             let salt: &[TokenId] = if self_salt { &[token] } else { &[] };
             let window = || window.iter().chain(salt).copied();
-            reduced(seed(prf, key, &table, window))
+            reduced(seed(prf, key, table, window))
         })
     }
 }

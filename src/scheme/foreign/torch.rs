@@ -101,11 +101,6 @@ impl Lists {
         self.vocabulary
     }
 
-    /// The number of green tokens.
-    pub(super) fn green(&self) -> u32 {
-        self.green
-    }
-
     /// Entries that are left when the list is settled.
     pub(super) fn left(&self) -> u32 {
         self.vocabulary - self.steps()
@@ -201,7 +196,7 @@ mod tests {
         assert!(sorted.iter().copied().eq(0..vocabulary));
         for (last, wanted) in [(false, &order[..250]), (true, &order[750..])] {
             let lists = Lists::new(vocabulary, 0.25, last).unwrap();
-            assert_eq!(lists.green(), 250);
+            assert_eq!(lists.green, 250);
             let green = lists.are_green(&mut Vec::new(), seed, 0..1_005);
             assert_eq!(green.iter().filter(|green| **green).count(), 250);
             assert!(wanted.iter().all(|token| green[*token as usize]));
@@ -212,7 +207,7 @@ mod tests {
     fn a_rate_is_above_the_share_by_little() {
         for (vocabulary, gamma, last) in [(50_257, 0.25, false), (128_256, 0.5, true), (2, 0.5, false)] {
             let lists = Lists::new(vocabulary, gamma, last).unwrap();
-            let share = f64::from(lists.green()) / f64::from(vocabulary);
+            let share = f64::from(lists.green) / f64::from(vocabulary);
             let rate = lists.rate().value();
             assert!(rate > share && rate < share * 1.000_1, "{rate} and {share}");
         }
