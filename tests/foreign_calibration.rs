@@ -50,7 +50,7 @@ fn huggingface(scheme: &str, width: u8, key: u64) -> Value {
 
 fn lm_watermarking(scheme: &str, key: u64) -> Value {
     json!({ "lm-watermarking-kgw": lists(json!({
-        "seeding_scheme": scheme, "hash_key": key >> 1, "gamma": 0.25, "select_green_tokens": key % 2 == 0,
+        "seeding_scheme": scheme, "hash_key": key >> 1, "gamma": 0.25, "select_green_tokens": key.is_multiple_of(2),
     })) })
 }
 

@@ -121,6 +121,20 @@ impl Mark {
         }
     }
 
+    /// How many bits of the key make a difference, 128 at most. Of n keys none can make a p below 1/n mean anything: what is
+    /// claimed ends at 2^−bits.
+    pub fn key_bits(&self) -> u32 {
+        match &self.0 {
+            Engine::GoogleSynthid(mark) => mark.key_bits(),
+            Engine::HuggingFaceKgw(_) | Engine::LmWatermarkingKgw(_) | Engine::MarkllmKgw(_) => 63,
+            Engine::HuggingFaceSynthid(mark) => mark.key_bits(),
+            Engine::SglangGumbel(mark) => mark.key_bits(),
+            // The product's low 32 bits are those of the key's.
+            Engine::TgiKgw(_) => 32,
+            Engine::VllmGumbel(_) => 64,
+        }
+    }
+
     /// What the law under H0 assumes, and what breaks it.
     pub fn assumes(&self) -> &'static str {
         match &self.0 {
@@ -309,7 +323,7 @@ impl Marker {
                     lists.are_green(&mut order, seed, inputs.iter().map(|input| input.token))
                 };
                 let seeds = inputs.chunk_by(|a, b| a.state == b.state);
-                seeds.flat_map(|inputs| of_seed(inputs)).map(u32::from).collect()
+                seeds.flat_map(&mut of_seed).map(u32::from).collect()
             }
             Kind::Sglang(mark) => inputs.iter().map(|input| mark.word(input)).collect(),
             Kind::Table(_) => vec![0; inputs.len()],

@@ -81,7 +81,10 @@ impl Kgw {
         let (key, f, scheme) = (self.key, self.f, self.window);
         let size = self.lists.vocabulary();
         let prf = permutation(size, low(key.unsigned_abs()));
-        let entry = move |x: u64| i64::from(prf.get((x % u64::from(size)) as usize).copied().unwrap_or(0));
+        let entry = move |x: u64| {
+            let at = usize::try_from(x % u64::from(size)).ok();
+            i64::from(at.and_then(|at| prf.get(at)).copied().unwrap_or(0))
+        };
         Box::new(move |window, token| {
             let f = match f {
                 F::Additive => entry(window.iter().map(|x| u64::from(*x)).sum()),

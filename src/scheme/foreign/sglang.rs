@@ -83,6 +83,11 @@ impl Gumbel {
         }
     }
 
+    /// Each key leaves 32 bits.
+    pub(super) fn key_bits(&self) -> u32 {
+        if self.b.is_some() { 64 } else { 32 }
+    }
+
     /// The draw of a position, under the key that its window selects.
     pub(super) fn inputs(&self, window: &[TokenId], token: TokenId) -> Vec<Input> {
         let context = finished(body(0, window), window.len());

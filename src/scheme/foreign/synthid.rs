@@ -126,6 +126,11 @@ impl HuggingFace {
         self.layers.reach()
     }
 
+    /// An offset a layer.
+    pub(super) fn key_bits(&self) -> u32 {
+        self.layers.keys.iter().map(|_| self.size.trailing_zeros()).sum::<u32>().min(128)
+    }
+
     /// r of an n-gram: no key is in it.
     pub(super) fn residue(&self, window: &[TokenId], token: TokenId) -> u32 {
         low(hash(1, window.iter().copied().chain([token]))) % self.size
@@ -193,6 +198,11 @@ impl Google {
 
     pub(super) fn reach(&self) -> Reach {
         self.layers.reach()
+    }
+
+    /// 64 bits a layer.
+    pub(super) fn key_bits(&self) -> u32 {
+        if self.layers.keys.len() > 1 { 128 } else { 64 }
     }
 
     /// The draws of a position: one for each layer.
