@@ -369,6 +369,11 @@ enum Rng {
     TorchCpu,
 }
 
+/// A number or null, but there: serde takes a field that is missing for null.
+fn nullable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
 /// The key that the KGW packages come with.
 const MILLIONTH_PRIME: u32 = 15_485_863;
 

@@ -279,6 +279,32 @@ mod tests {
         assert!(tokens(Once::Never, Some(1)).is_empty());
     }
 
+    /// Left-hash seeds by the last token, but a minimum over four has the same seed after many windows.
+    #[test]
+    fn what_shares_an_input_with_the_prompt_is_left_out_too() {
+        let profile = r#"{"profile":"taggant/foreign/1","name":"n","key_is":"private","mark":{"lm-watermarking-kgw":{
+            "seeding_scheme":"ff-minfunc_prf-2-False","hash_key":5,"gamma":0.25,"select_green_tokens":true,
+            "vocab_size":1000,"rng":"torch-cpu"}}}"#;
+        let mark = crate::scheme::foreign::Profile::from_json(profile).unwrap().mark;
+        let draws = |prompt: &[TokenId]| {
+            let found =
+                occurrences(&mark.reach(), [&exchange(prompt, &[700, 3, 800, 900, 901, 902], true)]).unwrap();
+            found.open(&mark.open()).unwrap().words().len()
+        };
+        // The prompt's own window falls; the others' minima are 600, 3, 3, 800 and 900.
+        assert_eq!(draws(&[500, 600]), 5);
+        // The prompt shows a seed by the minimum 3: both windows with it fall, although the prompt has neither.
+        assert_eq!(draws(&[3, 44, 45, 500, 600]), 3);
+    }
+
+    #[test]
+    fn no_more_tokens_of_a_list_count_than_it_leaves_entries() {
+        let input = |state, token| Input { key: 0, state, token };
+        let inputs = vec![input(1, 1), input(1, 2), input(1, 3), input(2, 1)];
+        assert_eq!(within_lists(inputs.clone(), 3), inputs);
+        assert_eq!(within_lists(inputs, 2), [input(1, 1), input(1, 2), input(2, 1)]);
+    }
+
     #[test]
     fn marked_inputs_are_left_out_and_refused_without_a_window() {
         let row = Exchange { provenance: Provenance::Marked, ..exchange(&[1], &[2, 3], true) };

@@ -148,6 +148,7 @@ pub enum ForeignError {
 mod tests {
     use super::super::math::{exp, ln};
     use super::*;
+    use crate::law::{Scale, Tally};
 
     /// P(H ≥ s) for H hits of k tokens, list of g of v.
     fn hypergeometric(v: u64, g: u64, k: u64) -> Vec<f64> {
@@ -186,6 +187,28 @@ mod tests {
             // Nothing may be claimed up to the mean plus one, and something is above it.
             let above = n * g / v + 2;
             assert!(above > n || listed_ln_sf(n, above, rate) < 0.0);
+        }
+    }
+
+    /// Every pair of different offsets of a small table: the tail is never below their share, and close to it.
+    #[test]
+    fn a_tables_tail_is_that_of_all_its_offsets() {
+        let bits = [
+            true, false, true, true, false, false, false, true, true, false, true, false, true, true, false,
+            false,
+        ];
+        let mut tally = Tally::new();
+        [(0, 1.0), (3, 2.0), (9, 1.0), (10, 1.0)].iter().for_each(|(r, n)| tally.add(*r, *n, 0));
+        let correlation = tally.whole(Scale::Unit).correlate(&bits);
+        let pairs: Vec<[u32; 2]> =
+            (0..16).flat_map(|a| (0..16).filter(move |b| *b != a).map(move |b| [a, b])).collect();
+        let statistics: Vec<i64> = pairs.iter().map(|pair| correlation.open(pair).statistic()).collect();
+        for pair in &pairs {
+            let opened = correlation.open(pair);
+            let above = statistics.iter().filter(|s| **s >= opened.statistic()).count() as u64;
+            let exact = to_f64(above) / to_f64(pairs.len() as u64);
+            let p = exp(ForeignSummary::of_offsets(&opened).unwrap().ln_p);
+            assert!(p >= exact * (1.0 - 1e-9) && p <= 2.0 * exact, "{pair:?}: {p} and {exact}");
         }
     }
 

@@ -15,28 +15,32 @@ pub(super) const PROFILES: &str = r#"Profiles of other engines:
   A profile says which engine may have marked the text, how it was set up and under which key:
 
     { "profile": "taggant/foreign/1", "name": "chat, autumn", "key_is": "private",
-      "mark": { "vllm-gumbel": { "algorithm": "gumbel", "key": 42, "context_width": 4,
-                "deduplicate_contexts": "single_turn", "deduplicate_contexts_max_history": 8192 } } }
+      "mark": { "vllm-gumbel": {
+        "algorithm": "gumbel", "key": 42, "context_width": 4,
+        "deduplicate_contexts": "single_turn", "deduplicate_contexts_max_history": 8192 } } }
 
-  key_is is private or published; an engine's default key is recognised whatever it says. Under "mark" stands one of
+  key_is is private or published; a default key is recognised whatever it says. In "mark":
 
-    vllm-gumbel           algorithm (gumbel, dual_key_gumbel), key, alpha (of dual_key_gumbel: key B's share),
-                          context_width, deduplicate_contexts (none, single_turn, all),
-                          deduplicate_contexts_max_history (a number or null)
-    sglang-gumbel         key (hexadecimal text), key_b and mixing_probability (both or neither), context_window
-    hugging-face-kgw      seeding_scheme (lefthash, selfhash), hashing_key, greenlist_ratio, context_width,
-                          vocab_size, rng
-    hugging-face-synthid  keys, ngram_len, context_history_size, sampling_table_size, sampling_table_seed,
-                          skip_first_ngram_calls, rng
+    vllm-gumbel           algorithm (gumbel, dual_key_gumbel), key, context_width,
+                          alpha (of dual_key_gumbel: key B's share), deduplicate_contexts
+                          (none, single_turn, all), deduplicate_contexts_max_history
+    sglang-gumbel         key (hexadecimal text), context_window,
+                          key_b and mixing_probability (both or neither)
+    hugging-face-kgw      seeding_scheme (lefthash, selfhash), hashing_key,
+                          greenlist_ratio, context_width, vocab_size, rng
+    hugging-face-synthid  keys, ngram_len, context_history_size, sampling_table_size,
+                          sampling_table_seed, skip_first_ngram_calls, rng
     google-synthid        keys, ngram_len, context_history_size, skip_first_ngram_calls
     tgi-kgw               hash_key, gamma, vocab_size, rng
     lm-watermarking-kgw   seeding_scheme (simple_1, lefthash, selfhash, minhash, skipgram,
-                          ff-<prf>-<width>-<True|False>), hash_key, gamma, select_green_tokens, vocab_size, rng
-    markllm-kgw           hash_key, gamma, prefix_length, f_scheme (time, additive, skip, min),
-                          window_scheme (left, self), vocab_size, rng
+                          ff-<prf>-<width>-<True|False>), hash_key, gamma,
+                          select_green_tokens, vocab_size, rng
+    markllm-kgw           hash_key, gamma, prefix_length, vocab_size, rng,
+                          f_scheme (time, additive, skip, min), window_scheme (left, self)
 
-  Every parameter is needed. rng is torch-cpu: what was drawn on a GPU cannot be read. vocab_size is that of the
-  model's logits, padding included. Rows with token ids (prompt_tokens, response_tokens) are read best."#;
+  Every parameter is needed. rng is torch-cpu: what was drawn on a GPU cannot be read.
+  vocab_size is that of the model's logits, padding included. Rows are read best by their
+  token ids (prompt_tokens, response_tokens)."#;
 
 /// A file of the folder.
 #[derive(Debug)]

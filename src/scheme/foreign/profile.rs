@@ -178,6 +178,10 @@ mod tests {
             assert!(error.contains(part), "{error}");
             assert!(error.contains("line ") && !error.contains("987654321987"), "{error}");
         }
+        let without_history = r#""vllm-gumbel":{"algorithm":"gumbel","key":7,"context_width":4,
+            "deduplicate_contexts":"none"}"#;
+        let error = profile(without_history).unwrap_err().to_string();
+        assert!(error.contains("missing field `deduplicate_contexts_max_history`"), "{error}");
         let shown = format!("{:?}", profile(LEFT).unwrap());
         assert!(!shown.contains("987654321987"), "{shown}");
     }

@@ -211,6 +211,16 @@ mod tests {
             let rate = lists.rate().value();
             assert!(rate > share && rate < share * 1.000_1, "{rate} and {share}");
         }
+        // The chance itself, if words are uniform: each step picks an entry with at most ⌈2³²/m⌉ of 2³² words.
+        for (vocabulary, gamma) in [(50_257, 0.25), (1_000, 0.5), (7, 0.5)] {
+            let lists = Lists::new(vocabulary, gamma, false).unwrap();
+            let missed: f64 = (0..lists.green)
+                .map(|step| {
+                    1.0 - ((1_u64 << 32).div_ceil((vocabulary - step).into()) as f64) / 4_294_967_296.0
+                })
+                .product();
+            assert!(lists.rate().value() >= 1.0 - missed, "{vocabulary}");
+        }
         for (vocabulary, gamma) in [(0, 0.5), (1, 0.5), (10, 0.01), (10, 1.0), (10, f64::NAN), (1 << 25, 0.5)]
         {
             assert!(Lists::new(vocabulary, gamma, false).is_none(), "{gamma} of {vocabulary}");

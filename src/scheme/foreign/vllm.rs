@@ -30,6 +30,7 @@ struct Fields {
     alpha: Option<f64>,
     context_width: u8,
     deduplicate_contexts: Deduplicate,
+    #[serde(deserialize_with = "super::nullable")]
     deduplicate_contexts_max_history: Option<u32>,
 }
 
