@@ -6,6 +6,9 @@
 //!   are made by [`count`], [`mass`] or [`residual`], which take no key; only then does [`Evidence::open`] ask for one.
 //! - *Adaptive* ([`Reading`]): the suspect reads text marked under the scored key. It predicts; each window is opened
 //!   once, after the prediction was fixed; its only verdict is an e-process.
+//!
+//! Text under another engine's mark ([`Occurrences`]) is neither: its draws rest on what that engine's generator is assumed
+//! to do, and no verdict is made of them.
 
 mod accounts;
 pub mod alignment;

@@ -215,9 +215,8 @@ mod tests {
         for (vocabulary, gamma) in [(50_257, 0.25), (1_000, 0.5), (7, 0.5)] {
             let lists = Lists::new(vocabulary, gamma, false).unwrap();
             let missed: f64 = (0..lists.green)
-                .map(|step| {
-                    1.0 - ((1_u64 << 32).div_ceil((vocabulary - step).into()) as f64) / 4_294_967_296.0
-                })
+                .map(|step| u32::try_from((1_u64 << 32).div_ceil((vocabulary - step).into())).unwrap())
+                .map(|words| 1.0 - f64::from(words) / 4_294_967_296.0)
                 .product();
             assert!(lists.rate().value() >= 1.0 - missed, "{vocabulary}");
         }
