@@ -4,6 +4,7 @@ mod calibrate;
 mod case;
 mod counting;
 mod demo;
+mod detect;
 mod distributions;
 mod generate;
 mod key;
@@ -35,6 +36,7 @@ start
 
 look (explorations; exit 0, or 2 when the work could not be done)
   score     Score text for a key's mark
+  detect    Which mark a text carries, of all keys and formats at hand
   calibrate How often a test rejects innocent text, under many keys
   power     What a test will need, or can see, before the first probe
 
@@ -68,6 +70,8 @@ enum Command {
     Case(case::Command),
     /// Mark a model's answers, distil them, test the students and write the evidence
     Demo(demo::Arguments),
+    /// Try every key and format at hand on a text: an exploration, never a verdict
+    Detect(detect::Arguments),
     /// Answer prompts with the mark in the answers
     Generate(generate::Arguments),
     /// Make, show, commit to and open keys
@@ -112,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Case(command) => case::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Detect(arguments) => detect::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Key(command) => key::run(&command),
         Command::Model(command) => model::run(&command),

@@ -6,6 +6,7 @@
 
 mod candidates;
 mod choice;
+mod foreign;
 mod layers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use candidates::{Candidates, Weighted};
 pub use choice::{Choices, SIBLINGS_MAX, Scores, ScoresError, WholeChoice, WholeChoices};
+pub use foreign::{Correlation, Foreign, ForeignLaw, Offsets};
 pub use layers::{Layers, LayersError};
 
 /// γ as a whole number of lanes: P(lane < threshold) = threshold / 2ᵇ exactly.

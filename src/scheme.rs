@@ -3,6 +3,7 @@
 //! [`Spec`] is data: it is stored in plans and bundles, and its text is the label that derives the scheme key.
 //! [`Spec::open`] gives behaviour: a [`Scheme`].
 
+pub mod foreign;
 pub mod green;
 pub mod gumbel;
 pub mod mix;

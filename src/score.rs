@@ -6,10 +6,14 @@
 //!   are made by [`count`], [`mass`] or [`residual`], which take no key; only then does [`Evidence::open`] ask for one.
 //! - *Adaptive* ([`Reading`]): the suspect reads text marked under the scored key. It predicts; each window is opened
 //!   once, after the prediction was fixed; its only verdict is an e-process.
+//!
+//! Text under another engine's mark ([`Occurrences`]) is neither: its draws rest on what that engine's generator is assumed
+//! to do, and no verdict is made of them.
 
 mod accounts;
 pub mod alignment;
 mod exposure;
+mod foreign;
 mod mixed;
 mod reading;
 mod residual;
@@ -28,6 +32,7 @@ use crate::token::{TokenId, Width};
 
 pub use accounts::accounts;
 pub use exposure::{Exposure, Exposures};
+pub use foreign::{ForeignSkipped, Occurrences, occurrences};
 pub use mixed::{Counted, Mixed};
 pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
@@ -495,6 +500,9 @@ pub enum ScoreError {
     /// Candidates are compared by counts.
     #[error(transparent)]
     Weighted(#[from] Weighted),
+    /// A foreign mark that is a public table, or that is none.
+    #[error("a mark that is a public table is scored by its correlation, and no other mark is")]
+    ForeignTable,
     /// A distribution that is none.
     #[error("row {row}: {what}")]
     Row {

@@ -45,7 +45,8 @@
 //!
 //! [`rank`] makes a draw of where the served one of several answers stands. [`estimate`] says how large an effect
 //! is, [`confidence`] the same for somebody who looks after every exchange, [`multiple`] what several tests at
-//! once cost, [`candidates`] names one of many accounts or nobody, [`power`] says how much is needed to see
+//! once cost, [`candidates`] names one of many accounts or nobody,
+//! [`foreign`] bounds what other engines' marks show, [`power`] says how much is needed to see
 //! anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
 //!
 //! Three modules give numbers that are never a verdict: [`redraw`] and [`importance`] check one by simulation, of
@@ -60,6 +61,7 @@ mod convolution;
 pub mod cumulant;
 pub mod eprocess;
 pub mod estimate;
+pub mod foreign;
 pub mod importance;
 mod inversion;
 pub mod lattice;

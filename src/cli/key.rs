@@ -79,20 +79,25 @@ pub(super) struct Key {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Mode {
+pub(super) enum Mode {
     /// Nobody
     Private,
     /// Others may read it, as in a mounted secret
     Mounted,
 }
 
+impl Mode {
+    pub(super) fn permissions(self) -> Permissions {
+        match self {
+            Self::Private => Permissions::Private,
+            Self::Mounted => Permissions::Mounted,
+        }
+    }
+}
+
 impl Key {
     pub(super) fn read(&self) -> Result<KeyFile, Failure> {
-        let permissions = match self.key_permissions {
-            Mode::Private => Permissions::Private,
-            Mode::Mounted => Permissions::Mounted,
-        };
-        Ok(keys::read(&self.key, permissions)?)
+        Ok(keys::read(&self.key, self.key_permissions.permissions())?)
     }
 }
 

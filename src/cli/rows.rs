@@ -6,9 +6,11 @@ use std::path::Path;
 use taggant_model::tokenizer::Tokenizer;
 
 use super::Failure;
+use crate::score::alignment::{self, RoundTrip};
 use crate::score::{Exchange, Provenance};
+use crate::source::spelling::Spelt;
 use crate::source::text::{self, BadLines, Content, Kind, Prompt, Row, Rows};
-use crate::token::TokenId;
+use crate::token::{Spelling, TokenId, Width};
 
 /// Reads rows; `-` is standard input.
 pub(super) fn read(file: &Path, kind: Kind, bad: BadLines) -> Result<Rows, Failure> {
@@ -58,4 +60,24 @@ pub(super) fn exchange(row: &Row, tokenizer: Option<&Tokenizer>) -> Result<Excha
     let whole_context =
         matches!(row.prompt, Some(Prompt::Tokens(_))) && matches!(row.response, Content::Tokens(_));
     Ok(Exchange { prompt, response, whole_context, provenance: Provenance::Unknown })
+}
+
+/// Compares the answers that are given as tokens and as text. A token that ends an answer is no part of its text.
+pub(super) fn round_trip(
+    rows: &[Row],
+    width: Width,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Option<RoundTrip>, Failure> {
+    let Some(teacher) = tokenizer.and_then(|tokenizer| Spelt::new(tokenizer.clone()).ok()) else {
+        return Ok(None);
+    };
+    let (mut answers, mut texts) = (Vec::new(), Vec::new());
+    for row in rows.iter().filter(|row| matches!(row.response, Content::Tokens(_))) {
+        let Some(text) = row.fields.get("response").and_then(|text| text.as_str()) else { continue };
+        let mut answer = exchange(row, Some(teacher.tokenizer()))?;
+        while answer.response.pop_if(|last| teacher.bytes(*last).is_none()).is_some() {}
+        answers.push(answer);
+        texts.push(teacher.tokenizer().encode(text)?);
+    }
+    Ok(if answers.is_empty() { None } else { Some(alignment::round_trip(width, &answers, &texts)?) })
 }

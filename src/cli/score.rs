@@ -8,21 +8,17 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use taggant_model::tokenizer::Tokenizer;
-
 use super::counting::{self, Count, Counting};
 use super::{Failure, key, output, rows, screen, verdict};
 use crate::key::{Epoch, KeyId, Secret};
 use crate::law::{Draws, Law};
 use crate::scheme::Spec;
 use crate::score::Skipped;
-use crate::score::alignment::{self, LossReport, Losses, RoundTrip};
+use crate::score::alignment::{LossReport, Losses, RoundTrip};
 use crate::source::model;
-use crate::source::spelling::Spelt;
-use crate::source::text::{BadLines, Content, Kind, Row};
+use crate::source::text::{BadLines, Kind, Row};
 use crate::stat::math::log10_from_ln;
 use crate::stat::verdict::{Summary, TailMethod};
-use crate::token::{Spelling, Width};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -132,7 +128,7 @@ fn report(arguments: &Arguments, secret: &Secret, file: &Path) -> Result<Report,
         rows_without_prompt: rows.rows.iter().filter(|row| row.prompt.is_none()).count(),
         positions,
         skipped,
-        round_trip: round_trip(&rows.rows, arguments.spec.width(), tokenizer)?,
+        round_trip: rows::round_trip(&rows.rows, arguments.spec.width(), tokenizer.as_ref())?,
         alignment: alignment.map(|losses| losses.report()),
         summary: Summary::of(draws)?,
     };
@@ -163,24 +159,6 @@ fn by_epoch<'a>(rows: &'a [Row], arguments: &Arguments) -> Result<ByEpoch<'a>, F
         by_epoch.entry(epoch.clone()).or_default().push((cluster, row));
     }
     Ok(by_epoch)
-}
-
-/// Compares the answers that are given as tokens and as text. A token that ends an answer is no part of its text.
-fn round_trip(
-    rows: &[Row],
-    width: Width,
-    tokenizer: Option<Tokenizer>,
-) -> Result<Option<RoundTrip>, Failure> {
-    let Some(teacher) = tokenizer.and_then(|tokenizer| Spelt::new(tokenizer).ok()) else { return Ok(None) };
-    let (mut answers, mut texts) = (Vec::new(), Vec::new());
-    for row in rows.iter().filter(|row| matches!(row.response, Content::Tokens(_))) {
-        let Some(text) = row.fields.get("response").and_then(|text| text.as_str()) else { continue };
-        let mut answer = rows::exchange(row, Some(teacher.tokenizer()))?;
-        while answer.response.pop_if(|last| teacher.bytes(*last).is_none()).is_some() {}
-        answers.push(answer);
-        texts.push(teacher.tokenizer().encode(text)?);
-    }
-    Ok(if answers.is_empty() { None } else { Some(alignment::round_trip(width, &answers, &texts)?) })
 }
 
 /// What a person reads.

@@ -49,8 +49,7 @@ pub fn read(source: &KeySource, permissions: Permissions) -> Result<KeyFile, Key
     match source {
         KeySource::File(path) if Secret::from_hex(&path.to_string_lossy()).is_ok() => Err(KeyError::Digits64),
         KeySource::File(path) => {
-            check_permissions(path, permissions)?;
-            let json = Zeroizing::new(files::read_text(path)?);
+            let json = read_text(path, permissions)?;
             KeyFile::from_json(&json)
                 .map_err(|error| KeyError::Content { of: path.display().to_string(), error })
         }
@@ -60,6 +59,15 @@ pub fn read(source: &KeySource, permissions: Permissions) -> Result<KeyFile, Key
         }
         KeySource::Command(line) => from_text(&output_of(line)?, "the key command's output"),
     }
+}
+
+/// The text of a file that holds a key of any kind, in wiped memory.
+///
+/// # Errors
+/// It cannot be read, or its permissions are too wide.
+pub fn read_text(path: &Path, permissions: Permissions) -> Result<Zeroizing<String>, KeyError> {
+    check_permissions(path, permissions)?;
+    Ok(Zeroizing::new(files::read_text(path)?))
 }
 
 /// Either a key file's JSON or the bare digits.
