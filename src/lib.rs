@@ -81,9 +81,10 @@
 //! 6. [`score`]: text or distributions to draws, and what was skipped and why.
 //! 7. [`stat`]: exact tails, bounds, e-processes. It knows draws and nothing else.
 //! 8. [`canary`]: canary responses: books of sibling sets, serving them, matching answers to them.
-//! 9. [`case`]: sealed plans, findings, verdicts, bundles, reports.
-//! 10. [`source`]: files, keys, rows and models: the rim that does input and output.
-//! 11. `cli`: the `taggant` program (feature `cli`).
+//! 9. [`attribute`]: which accounts a suspect learned from, as far as that can be said, and when to abstain.
+//! 10. [`case`]: sealed plans, findings, verdicts, bundles, reports.
+//! 11. [`source`]: files, keys, rows and models: the rim that does input and output.
+//! 12. `cli`: the `taggant` program (feature `cli`).
 //!
 //! `ARCHITECTURE.md` says what may import what, and what never happens where.
 //!
@@ -97,6 +98,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attribute;
 pub mod canary;
 pub mod case;
 #[cfg(feature = "cli")]

@@ -328,18 +328,7 @@ impl CanaryBook {
 
     /// Whom a slot is for.
     pub fn arm(&self, slot: u64) -> Arm {
-        let Arms { campaign, sentinel } = self.policy.arms;
-        if campaign + sentinel <= 0.0 {
-            return Arm::Ordinary;
-        }
-        let number = self.picks().arm_number(slot).unwrap_or(u64::MAX);
-        if below_share(number, sentinel) {
-            Arm::Sentinel
-        } else if below_share(number, sentinel + campaign) {
-            Arm::Campaign
-        } else {
-            Arm::Ordinary
-        }
+        self.picks().arm(slot, self.policy.arms)
     }
 
     fn serves(&self, arm: Arm, role: Role) -> bool {
@@ -397,6 +386,25 @@ impl CanaryBook {
     ) -> Record {
         let (epoch, book) = (self.key.epoch().clone(), self.book.sha256());
         Record { epoch, book, request, pick, arm, outcome }
+    }
+}
+
+impl Picks<'_> {
+    /// Whom a slot is for: the operator where its number is below ⌊sentinel·2⁶⁴⌋, the campaign where it is below
+    /// ⌊(sentinel + campaign)·2⁶⁴⌋, else ordinary accounts.
+    pub fn arm(&self, slot: u64, arms: Arms) -> Arm {
+        let Arms { campaign, sentinel } = arms;
+        if campaign + sentinel <= 0.0 {
+            return Arm::Ordinary;
+        }
+        let number = self.arm_number(slot).unwrap_or(u64::MAX);
+        if below_share(number, sentinel) {
+            Arm::Sentinel
+        } else if below_share(number, sentinel + campaign) {
+            Arm::Campaign
+        } else {
+            Arm::Ordinary
+        }
     }
 }
 
