@@ -98,7 +98,8 @@ impl Ladder {
     /// Climbs. `ln_alpha` is the level of exposure, campaign and cohorts.
     #[must_use]
     pub fn climb(registered: Registered<'_>, ln_alpha: f64) -> Self {
-        let blocked = registered.route.as_ref().is_some_and(|(route, _)| route.outcome == RouteOutcome::Blocked);
+        let blocked =
+            registered.route.as_ref().is_some_and(|(route, _)| route.outcome == RouteOutcome::Blocked);
         let rung = |claim, ln_p: f64, ln_alpha: f64, rejects, feasibility| Rung {
             claim,
             ln_p,

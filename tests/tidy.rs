@@ -26,7 +26,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("canary", &["key", "law", "stat"]),
     ("source", &["key", "token"]),
     ("case", &["key", "law", "scheme", "score", "stat", "token"]),
-    ("cli", &["attribute", "canary", "case", "embed", "key", "law", "scheme", "score", "source", "stat", "token"]),
+    (
+        "cli",
+        &["attribute", "canary", "case", "embed", "key", "law", "scheme", "score", "source", "stat", "token"],
+    ),
     ("lib", &["cli"]),
     ("main", &["cli"]),
 ];

@@ -125,7 +125,8 @@ impl Cohorts {
                 None => draws,
             });
         }
-        Ok(pooled.unwrap_or_else(|| Choices::<&String>::new().whole(Scale::Unit).open(Origin([0; 32]), |_| 0)))
+        Ok(pooled
+            .unwrap_or_else(|| Choices::<&String>::new().whole(Scale::Unit).open(Origin([0; 32]), |_| 0)))
     }
 
     /// The seats of one epoch, opened.

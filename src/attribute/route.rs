@@ -357,7 +357,7 @@ impl SealedRoute {
 
     /// Half (b), over slots that both arms asked for at least as often as the cap.
     fn compare(&self, book: &Book, picks: &Picks<'_>, probed: &[Probed]) -> Result<Compared, RouteError> {
-        let mut strata: BTreeMap<(String, u32, &str), Stratum> = BTreeMap::new();
+        let mut strata: BTreeMap<(&str, u32, &str), Stratum> = BTreeMap::new();
         let (mut campaign, mut ordinary) = (Count::default(), Count::default());
         for slot in probed.iter().filter(|slot| slot.is_comparable(self.plan.serve_cap)) {
             let arm = picks.arm(slot.slot, self.plan.arms);
@@ -366,14 +366,14 @@ impl SealedRoute {
                 Arm::Ordinary => (0, &mut ordinary),
                 Arm::Sentinel => continue,
             };
-            let (Some(set), Some(siblings)) = (book.set(slot.slot), book.siblings(slot.slot)) else {
+            let (Some(class), Some(siblings)) = (book.class(slot.slot), book.siblings(slot.slot)) else {
                 return Err(EvidenceError::Unknown(slot.slot).into());
             };
             if book.is_closed(slot.slot) {
                 return Err(EvidenceError::Closed(slot.slot).into());
             }
             let hit = u64::from(self.hits(picks, slot, arm));
-            let stratum = strata.entry((set.class, siblings, &slot.period)).or_default();
+            let stratum = strata.entry((class, siblings, &slot.period)).or_default();
             stratum.items += 1;
             stratum.hits += hit;
             stratum.first += first;
@@ -432,7 +432,13 @@ impl Count {
         let n = to_f64(slots.max(1));
         let [low, high] = exact_limits(slots, hits, ln(0.0125));
         let chance = expected / n;
-        ArmRate { slots, hits, expected, excess: to_f64(hits) / n - chance, interval: [low - chance, high - chance] }
+        ArmRate {
+            slots,
+            hits,
+            expected,
+            excess: to_f64(hits) / n - chance,
+            interval: [low - chance, high - chance],
+        }
     }
 }
 

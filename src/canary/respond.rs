@@ -389,22 +389,27 @@ impl CanaryBook {
     }
 }
 
-impl Picks<'_> {
-    /// Whom a slot is for: the operator where its number is below ⌊sentinel·2⁶⁴⌋, the campaign where it is below
-    /// ⌊(sentinel + campaign)·2⁶⁴⌋, else ordinary accounts.
-    pub fn arm(&self, slot: u64, arms: Arms) -> Arm {
-        let Arms { campaign, sentinel } = arms;
-        if campaign + sentinel <= 0.0 {
-            return Arm::Ordinary;
-        }
-        let number = self.arm_number(slot).unwrap_or(u64::MAX);
-        if below_share(number, sentinel) {
+impl Arms {
+    /// The arm of a slot with this number ([`Picks::arm_number`]): the operator's below ⌊sentinel·2⁶⁴⌋, the campaign's below
+    /// ⌊(sentinel + campaign)·2⁶⁴⌋, else the ordinary one.
+    pub fn of(self, number: u64) -> Arm {
+        if below_share(number, self.sentinel) {
             Arm::Sentinel
-        } else if below_share(number, sentinel + campaign) {
+        } else if below_share(number, self.sentinel + self.campaign) {
             Arm::Campaign
         } else {
             Arm::Ordinary
         }
+    }
+}
+
+impl Picks<'_> {
+    /// Whom a slot is for.
+    pub fn arm(&self, slot: u64, arms: Arms) -> Arm {
+        if arms.campaign + arms.sentinel <= 0.0 {
+            return Arm::Ordinary;
+        }
+        self.arm_number(slot).map_or(Arm::Ordinary, |number| arms.of(number))
     }
 }
 

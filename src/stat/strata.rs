@@ -186,7 +186,9 @@ mod tests {
         let mut tables = vec![1_u128];
         let mut all = 1_u128;
         for s in strata {
-            let of = |x: u64| choose(s.hits, x) * if s.first < x { 0 } else { choose(s.items - s.hits, s.first - x) };
+            let of = |x: u64| {
+                choose(s.hits, x) * if s.first < x { 0 } else { choose(s.items - s.hits, s.first - x) }
+            };
             let mut next = vec![0; tables.len() + s.first as usize];
             for (t, tables) in tables.iter().enumerate() {
                 (0..=s.first).for_each(|x| next[t + x as usize] += tables * of(x));
