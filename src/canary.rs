@@ -31,6 +31,8 @@ mod evidence;
 mod expand;
 mod family;
 mod fault;
+#[cfg(feature = "lint")]
+pub mod lint;
 mod matching;
 mod refuse;
 mod respond;

@@ -92,6 +92,7 @@
 //!
 //! - `cli` (default): the command-line program. Brings `models`.
 //! - `beacon`: checks the signature of a public round that an epoch's name ends in, by the crate `drand-verify`.
+//! - `lint`: which training-data filters a canary survives; `cli` brings it.
 //! - `models` (default): the embedded models and GGUF files, by the crate `taggant-model`.
 //!
 //! Without default features the library is pure Rust with few dependencies: keys, schemes, embedding, scoring,
