@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop where it stands")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ fn with_book(name: &str) -> PathBuf {
 }
 
 /// Three hundred probes of one class: (slot, prompt).
-fn probes(folder: &PathBuf) -> Vec<(u64, String)> {
+fn probes(folder: &Path) -> Vec<(u64, String)> {
     let text = fs::read_to_string(folder.join("book.json")).unwrap();
     let book = taggant::canary::Book::parse("book.json", &text).unwrap();
     let sets = (0..book.slots()).step_by(331).filter_map(|slot| book.set(slot));

@@ -243,9 +243,13 @@ impl RoutePlan {
         if let Some((_, field, problem)) = rules.into_iter().find(|(fine, ..)| !fine) {
             return Err(RouteError::Plan { field, problem });
         }
-        #[expect(clippy::expect_used, reason = "finite numbers, strings and objects")]
-        let canonical = serde_json_canonicalizer::to_vec(&self).expect("a plan is JSON");
-        Ok(SealedRoute { plan: self, sha256: Commitment(Sha256::digest(canonical).into()) })
+        let sha256 = Commitment(Sha256::digest(self.canonical()).into());
+        Ok(SealedRoute { plan: self, sha256 })
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        #[expect(clippy::expect_used, reason = "levels were checked: finite numbers, strings and objects")]
+        serde_json_canonicalizer::to_vec(self).expect("a plan is JSON")
     }
 }
 

@@ -169,6 +169,12 @@ fn convolve(a: &[f64], b: &[f64]) -> Vec<f64> {
 const NEGLIGIBLE: f64 = -80.0;
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    reason = "a test may stop where it stands, and its numbers are no evidence"
+)]
 mod tests {
     use super::*;
 
