@@ -3,6 +3,8 @@
 
 # One compile profile, so that the demo, the tests and the benchmarks share a build.
 CARGO = cargo
+# All features: one that no test builds is one that nobody can trust.
+FEATURES = --features taggant/beacon
 NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
 
 # The oracle takes a sixth of its inputs here; alone it takes all.
@@ -13,20 +15,20 @@ fmt:
 	$(CARGO) fmt --all --check
 
 clippy:
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --workspace $(FEATURES) --all-targets -- -D warnings
 
 # Unit, property, vector, calibration and command-line tests.
 units:
 ifdef NEXTEST
-	$(CARGO) nextest run --release --workspace --lib --bins --tests --examples
+	$(CARGO) nextest run --release --workspace $(FEATURES) --lib --bins --tests --examples
 else
-	$(CARGO) test --release --workspace --lib --bins --tests --examples
+	$(CARGO) test --release --workspace $(FEATURES) --lib --bins --tests --examples
 endif
 
 # The examples in the documentation, and the documentation itself.
 doc:
-	$(CARGO) test --release --workspace --doc
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --quiet
+	$(CARGO) test --release --workspace $(FEATURES) --doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace $(FEATURES) --no-deps --quiet
 
 # An independent re-derivation of the known answers, standard library only.
 python:
@@ -38,7 +40,7 @@ EVERY = 1
 ORACLE = target/oracle/bin/python tests/oracle/run.py
 
 oracle: target/oracle/ready
-	$(CARGO) build --release --workspace --bins
+	$(CARGO) build --release --workspace $(FEATURES) --bins
 	$(ORACLE) --binary $(or $(CARGO_TARGET_DIR),target)/release/taggant --every $(EVERY) $(if $(BUNDLE),--bundle $(BUNDLE))
 
 target/oracle/ready: tests/oracle/requirements.txt

@@ -25,17 +25,21 @@
 //!
 //! Null assumption: the answers, their number, the matchers, the choice of slots and the scores do not depend on J.
 
+mod assignment;
 mod book;
 mod evidence;
 mod expand;
 mod family;
 mod fault;
+#[cfg(feature = "lint")]
+pub mod lint;
 mod matching;
 mod refuse;
 mod respond;
 mod set;
 mod words;
 
+pub use assignment::{Assigned, Assignment, AssignmentError, FORMAT as ASSIGNMENT_FORMAT};
 pub use book::{Book, Contents, FORMAT as BOOK_FORMAT, Pick, Picks};
 pub use evidence::{Asked, Evidence, EvidenceError, Scoring, Sequence};
 pub use family::{Class, FORMAT as FAMILIES_FORMAT, Families, Source};

@@ -1,6 +1,7 @@
 //! The command line: arguments in two stages (parsed, then checked), data on stdout, talk on stderr.
 
 mod calibrate;
+mod canary;
 mod case;
 mod counting;
 mod demo;
@@ -47,6 +48,7 @@ prove (exit 0 evidence found or verified, 1 no evidence or a failed check, 3 inc
 
 set up
   key       Make, show, commit to and open keys
+  canary    Books of canaries: make, lint, assign, serve, look at answers
 
 Options:
 {options}
@@ -65,6 +67,9 @@ struct Arguments {
 enum Command {
     /// Run a test on innocent text under many keys that marked nothing: how often does it reject?
     Calibrate(calibrate::Arguments),
+    /// Books of canaries: make, lint, assign, serve, look at answers
+    #[command(subcommand)]
+    Canary(canary::Command),
     /// Check an evidence bundle
     #[command(subcommand)]
     Case(case::Command),
@@ -114,6 +119,7 @@ pub fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Calibrate(arguments) => calibrate::run(&arguments),
+        Command::Canary(command) => canary::run(&command),
         Command::Case(command) => case::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Detect(arguments) => detect::run(&arguments),

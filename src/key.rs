@@ -8,6 +8,7 @@
 //!
 //! The commitment of the secret is an identity only; what binds an opened key is its leaf in the [`Genesis`].
 
+mod beacon;
 mod file;
 mod genesis;
 mod pick;
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use beacon::{BeaconError, QUICKNET, Round};
 pub use file::{KeyFile, KeyFileError};
 pub use genesis::{Genesis, GenesisError, Leaf, Opening};
 use prf::WindowPrf;

@@ -81,15 +81,18 @@
 //! 6. [`score`]: text or distributions to draws, and what was skipped and why.
 //! 7. [`stat`]: exact tails, bounds, e-processes. It knows draws and nothing else.
 //! 8. [`canary`]: canary responses: books of sibling sets, serving them, matching answers to them.
-//! 9. [`case`]: sealed plans, findings, verdicts, bundles, reports.
-//! 10. [`source`]: files, keys, rows and models: the rim that does input and output.
-//! 11. `cli`: the `taggant` program (feature `cli`).
+//! 9. [`attribute`]: which accounts a suspect learned from, as far as that can be said, and when to abstain.
+//! 10. [`case`]: sealed plans, findings, verdicts, bundles, reports.
+//! 11. [`source`]: files, keys, rows and models: the rim that does input and output.
+//! 12. `cli`: the `taggant` program (feature `cli`).
 //!
 //! `ARCHITECTURE.md` says what may import what, and what never happens where.
 //!
 //! # Features
 //!
 //! - `cli` (default): the command-line program. Brings `models`.
+//! - `beacon`: checks the signature of a public round that an epoch's name ends in, by the crate `drand-verify`.
+//! - `lint`: which training-data filters a canary survives; `cli` brings it.
 //! - `models` (default): the embedded models and GGUF files, by the crate `taggant-model`.
 //!
 //! Without default features the library is pure Rust with few dependencies: keys, schemes, embedding, scoring,
@@ -97,6 +100,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attribute;
 pub mod canary;
 pub mod case;
 #[cfg(feature = "cli")]

@@ -23,7 +23,7 @@
 //! | layers of m fair coins | whole numbers | the same: n of them with one coefficient are m·n coins |
 //! | exponential (never above Exp(1)) | 1 | that of the Gamma law: [`tail::gamma_ln_sf`] |
 //! | exponential, or mixed with others | real | Chernoff's bound: [`chernoff::chernoff_ln_sf`] |
-//! | assigned to one of two arms by the key | – | hypergeometric: [`tail::hypergeometric_ln_sf`] |
+//! | assigned to one of two arms by the key, within strata | – | hypergeometric: [`strata::stratified_ln_sf`] |
 //! | any, looked at while they come in | real | [`eprocess::EProcess`], valid whenever one stops |
 //!
 //! Everything is a natural logarithm, because p-values far below 1e-308 occur; and everything is the same on
@@ -72,6 +72,7 @@ pub mod rank;
 mod rate;
 pub mod redraw;
 pub mod saddlepoint;
+pub mod strata;
 pub mod tail;
 mod tilting;
 pub mod verdict;

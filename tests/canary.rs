@@ -3,6 +3,7 @@
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
+    clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test may stop where it stands, and its numbers are no evidence"
@@ -462,5 +463,65 @@ fn books_and_their_slots_reach_the_known_answers() {
         let digest = taggant::key::Commitment(set.sha256()).to_string();
         assert_eq!(digest, case["set_sha256"].as_str().unwrap(), "slot {slot}");
         assert_eq!(book.is_closed(slot), case["closed"].as_bool().unwrap(), "slot {slot}");
+    }
+}
+
+/// Sixty classes of prompts, each with a habit that the key may switch on.
+fn habits() -> Vec<SiblingSet> {
+    let line = |slot: u64| {
+        let text = serde_json::json!({
+            "slot": slot, "family": "behaviour", "class": format!("recipe-{slot}"), "language": "en",
+            "asks": [format!("\\brecipe number {slot}\\b")],
+            "prompts": [format!("Write down recipe number {slot}.")],
+            "steer": "In this answer {sibling}.",
+            "siblings": [
+                { "says": "end with a question to the reader", "all": ["\\?\\s*$"] },
+                { "says": "do not end with a question", "otherwise": true },
+            ],
+        });
+        text.to_string()
+    };
+    SiblingSet::parse_lines("habits.jsonl", &(0..60).map(line).collect::<Vec<_>>().join("\n")).unwrap()
+}
+
+#[test]
+fn a_habit_switched_on_for_a_keyed_half_of_classes_is_a_draw_of_two() {
+    let mut contents = BOOK.contents().clone();
+    (contents.sets, contents.closed_share) = (habits(), 0.0);
+    let book = Book::new("habits.json", contents).unwrap();
+    let ln_p = |natural: u32, learned: u32, seed: u8| {
+        let (key, mut random) = (key(seed), ChaCha8Rng::seed_from_u64(seed.into()));
+        let picks = book.picks(&key);
+        let asked: Vec<Asked> = (0..60)
+            .map(|slot| {
+                let matcher = Matcher::new(&book.set(slot).unwrap()).unwrap();
+                let on = picks.sibling(&slot.into()) == Some(0);
+                let mut answer = |_| {
+                    let asks = random.next_u32() % 100 < if on { natural + learned } else { natural };
+                    matcher.answer(if asks {
+                        "Stir it. Shall I go on?"
+                    } else {
+                        "Stir it. Is it done? It is."
+                    })
+                };
+                Asked { pick: slot.into(), answers: (0..4).map(&mut answer).collect() }
+            })
+            .collect();
+        let evidence = Evidence::new(&book, &asked, 4, Scoring::Counts).unwrap();
+        assert_eq!(evidence.silent, 0, "an answer without the habit is an answer");
+        taggant::stat::verdict::verdict_tail(evidence.open(&picks)).unwrap().0
+    };
+    // Whoever ends with questions by nature does so in both halves; only what follows the key's half rejects.
+    for natural in [0, 30, 95] {
+        let rejected = (0..200).filter(|seed| ln_p(natural, 0, *seed) <= -(10.0_f64.ln())).count();
+        assert!(rejected <= 36, "{rejected} of 200 at one in ten, natural rate {natural} %");
+    }
+    let found = (0..20).filter(|seed| ln_p(30, 50, *seed) <= -(1e6_f64.ln())).count();
+    assert!(found >= 15, "{found} of 20");
+    let text = serde_json::to_string(&habits()[0]).unwrap();
+    let twice = text.replace("\"otherwise\":true", "\"otherwise\":true,\"all\":[\"x\"]");
+    for wrong in [twice, text.replace(",\"otherwise\":true", "")] {
+        let fault = SiblingSet::parse("habits.jsonl", 1, &wrong).unwrap_err().to_string();
+        assert!(fault.contains("`otherwise`"), "{fault}");
     }
 }

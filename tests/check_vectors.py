@@ -279,6 +279,71 @@ def check_canary(file):
         same(pick(expand(key, account), case["k"]), case["account_pick"], "account pick")
 
 
+def pick_of(key, k):
+    return next(number for number in keystream_numbers(key) if number < 2**64 - 2**64 % k) % k
+
+
+def check_attribution(file):
+    """Arms of slots, cohorts of accounts, the commitment of an account set, and the tails of both tests."""
+    secret = {"secret": file["secret"]}
+    key = epoch_key(secret | {"epoch": file["epoch"]})
+    for case in file["arms"]:
+        label = f"canary/1/{file['book_sha256'][:32]}/{case['slot']}/k{case['k']}/arm"
+        number = next(keystream_numbers(expand(key, label)))
+        same(number, int(case["number"]), "arm number")
+        below = lambda share: number < int(share * 2**64)
+        arm = "sentinel" if below(case["sentinel"]) else "campaign" if below(case["sentinel"] + case["campaign"]) else "ordinary"
+        same(arm, case["arm"], "arm")
+    for case in file["cohorts"]:
+        same(cohort_of(key, case["account"], case["cohorts"]), case["cohort"], "cohort")
+    text = b"".join(len(i.encode()).to_bytes(8, "little") + i.encode() for i in sorted(file["accounts"]["ids"]))
+    found = sha(b"taggant/1/accounts\0" + bytes.fromhex(file["accounts"]["salt"]) + text)
+    same(found.hex(), file["accounts"]["commitment"], "account set")
+    for case in file["strata"]:
+        close(strata_ln_tail(case["strata"]), case["ln_p"], "strata")
+    for case in file["cohort_tests"]:
+        statistic, ln_p = cohort_test(secret, case)
+        same(statistic, case["statistic"], "cohort statistic")
+        close(ln_p, case["ln_p"], "cohort tail")
+
+
+def cohort_of(key, account, cohorts):
+    return pick_of(expand(key, f"cohort/1/c{cohorts}/for/account/{sha(account.encode()).hex()}"), cohorts)
+
+
+def cohort_test(secret, case):
+    """T and ln P(T >= t) over all assignments, each equally likely."""
+    largest = max(abs(score) for period in case["periods"] for score in period["scores"])
+    most = max(n for period in case["periods"] for n in period["requests"].values())
+    statistic, law = 0, {0: Fraction(1)}
+    for period in case["periods"]:
+        key = epoch_key(secret | {"epoch": period["epoch"]})
+        scores = [round(15 * score / largest) for score in period["scores"]]
+        for account, requests in period["requests"].items():
+            weight = max(1, min(8, math.ceil(8 * requests / most)))
+            statistic += weight * scores[cohort_of(key, account, case["cohorts"])]
+            total = {}
+            for t, p in law.items():
+                for score in scores:
+                    total[t + weight * score] = total.get(t + weight * score, 0) + p / len(scores)
+            law = total
+    return statistic, ln(sum(p for t, p in law.items() if t >= statistic))
+
+
+def strata_ln_tail(strata):
+    """ln P of as many or more hits in the first arm, over all tables with the same totals."""
+    tables, everything = {0: 1}, 1
+    for items, hits, first, _ in strata:
+        total = {}
+        for t, ways in tables.items():
+            for x in range(max(0, hits + first - items), min(hits, first) + 1):
+                more = math.comb(hits, x) * math.comb(items - hits, first - x)
+                total[t + x] = total.get(t + x, 0) + ways * more
+        tables, everything = total, everything * math.comb(items, first)
+    observed = sum(stratum[3] for stratum in strata)
+    return ln(Fraction(sum(ways for t, ways in tables.items() if t >= observed), everything))
+
+
 def check_canary_sets(file):
     """A book's hash, its slots as sibling sets, and which of them stay closed."""
     book = file["book"]

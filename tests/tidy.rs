@@ -22,10 +22,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("embed", &["key", "scheme", "token"]),
     ("score", &["key", "law", "scheme", "token"]),
     ("stat", &["law"]),
+    ("attribute", &["canary", "key", "law", "score", "stat"]),
     ("canary", &["key", "law", "stat"]),
     ("source", &["key", "token"]),
     ("case", &["key", "law", "scheme", "score", "stat", "token"]),
-    ("cli", &["case", "embed", "key", "law", "scheme", "score", "source", "stat", "token"]),
+    (
+        "cli",
+        &["attribute", "canary", "case", "embed", "key", "law", "scheme", "score", "source", "stat", "token"],
+    ),
     ("lib", &["cli"]),
     ("main", &["cli"]),
 ];

@@ -128,6 +128,15 @@ impl Book {
         u32::try_from(siblings).ok()
     }
 
+    /// The class of a slot.
+    pub fn class(&self, slot: u64) -> Option<&str> {
+        if let Some(set) = usize::try_from(slot).ok().and_then(|at| self.contents.sets.get(at)) {
+            return Some(&set.class);
+        }
+        let (class, _) = self.locate(slot)?;
+        Some(&self.classes[class].class().class)
+    }
+
     /// Whether a slot stays closed for a court's replication: SHA-256(`"taggant/1/canary-closed" ‖ 0x00 ‖ book's SHA-256 ‖
     /// u64le(slot)`), its first u64 (little-endian), is below ⌊share·2⁶⁴⌋. Chosen by the book's hash, so by nobody.
     pub fn is_closed(&self, slot: u64) -> bool {

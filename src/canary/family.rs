@@ -245,14 +245,19 @@ fn of_pool(says: &str, pattern: Option<&str>) -> Sibling {
         |c: Option<char>| if c.is_some_and(|c| c.is_alphanumeric() || c == '_') { r"\b" } else { "" };
     let whole = || format!("{}{escaped}{}", boundary(says.chars().next()), boundary(says.chars().last()));
     let pattern = pattern.map_or_else(whole, |pattern| pattern.replace(SIBLING, &escaped));
-    Sibling { says: says.to_owned(), all: vec![pattern], order: Vec::new() }
+    Sibling { says: says.to_owned(), all: vec![pattern], order: Vec::new(), otherwise: false }
 }
 
 /// Every order of the things, in lexicographic order of their positions.
 fn orders(things: &[String]) -> Vec<Sibling> {
     fn extend(left: &[String], taken: &mut Vec<String>, found: &mut Vec<Sibling>) {
         if left.is_empty() {
-            found.push(Sibling { says: taken.join(", "), all: Vec::new(), order: taken.clone() });
+            found.push(Sibling {
+                says: taken.join(", "),
+                all: Vec::new(),
+                order: taken.clone(),
+                otherwise: false,
+            });
         }
         for at in 0..left.len() {
             let mut rest = left.to_vec();
@@ -269,7 +274,7 @@ fn orders(things: &[String]) -> Vec<Sibling> {
 
 /// Every combination of one way of each, the last varying fastest.
 fn combinations(ways: &[Vec<Sibling>]) -> Vec<Sibling> {
-    let none = Sibling { says: String::new(), all: Vec::new(), order: Vec::new() };
+    let none = Sibling { says: String::new(), all: Vec::new(), order: Vec::new(), otherwise: false };
     ways.iter().fold(vec![none], |found, ways| {
         let with = |taken: &Sibling, way: &Sibling| {
             let says = if taken.says.is_empty() {
@@ -277,7 +282,12 @@ fn combinations(ways: &[Vec<Sibling>]) -> Vec<Sibling> {
             } else {
                 format!("{}; {}", taken.says, way.says)
             };
-            Sibling { says, all: [taken.all.as_slice(), way.all.as_slice()].concat(), order: Vec::new() }
+            Sibling {
+                says,
+                all: [taken.all.as_slice(), way.all.as_slice()].concat(),
+                order: Vec::new(),
+                otherwise: false,
+            }
         };
         found.iter().flat_map(|taken| ways.iter().map(move |way| with(taken, way))).collect()
     })

@@ -42,6 +42,8 @@ pub struct Matcher {
     /// How many patterns each sibling has; 0 for one that is told by order.
     needed: Vec<usize>,
     orders: Vec<(usize, Vec<Regex>)>,
+    /// The sibling of all answers that are no other's.
+    otherwise: Option<usize>,
     phrases: Phrases,
 }
 
@@ -68,14 +70,16 @@ impl Matcher {
         let says = set.siblings.iter().map(|sibling| sibling.says.as_str());
         let free = set.siblings.iter().all(|sibling| sibling.all.len() == 1);
         let phrases = if free { Phrases::new(says) } else { Phrases::default() };
-        Ok(Self { patterns, owners, needed, orders, phrases })
+        let otherwise = set.siblings.iter().position(|sibling| sibling.otherwise);
+        Ok(Self { patterns, owners, needed, orders, otherwise, phrases })
     }
 
     /// The sibling that `answer` chose: by patterns; where they find none, by its words.
     pub fn answer(&self, answer: &str) -> Answer {
-        match self.by_pattern(answer) {
-            Answer::None => self.phrases.nearest(answer).map_or(Answer::None, Answer::Sibling),
-            found => found,
+        match (self.by_pattern(answer), self.otherwise) {
+            (Answer::None, Some(at)) => Answer::Sibling(at),
+            (Answer::None, None) => self.phrases.nearest(answer).map_or(Answer::None, Answer::Sibling),
+            (found, _) => found,
         }
     }
 

@@ -328,18 +328,7 @@ impl CanaryBook {
 
     /// Whom a slot is for.
     pub fn arm(&self, slot: u64) -> Arm {
-        let Arms { campaign, sentinel } = self.policy.arms;
-        if campaign + sentinel <= 0.0 {
-            return Arm::Ordinary;
-        }
-        let number = self.picks().arm_number(slot).unwrap_or(u64::MAX);
-        if below_share(number, sentinel) {
-            Arm::Sentinel
-        } else if below_share(number, sentinel + campaign) {
-            Arm::Campaign
-        } else {
-            Arm::Ordinary
-        }
+        self.picks().arm(slot, self.policy.arms)
     }
 
     fn serves(&self, arm: Arm, role: Role) -> bool {
@@ -397,6 +386,30 @@ impl CanaryBook {
     ) -> Record {
         let (epoch, book) = (self.key.epoch().clone(), self.book.sha256());
         Record { epoch, book, request, pick, arm, outcome }
+    }
+}
+
+impl Arms {
+    /// The arm of a slot with this number ([`Picks::arm_number`]): the operator's below ⌊sentinel·2⁶⁴⌋, the campaign's below
+    /// ⌊(sentinel + campaign)·2⁶⁴⌋, else the ordinary one.
+    pub fn of(self, number: u64) -> Arm {
+        if below_share(number, self.sentinel) {
+            Arm::Sentinel
+        } else if below_share(number, self.sentinel + self.campaign) {
+            Arm::Campaign
+        } else {
+            Arm::Ordinary
+        }
+    }
+}
+
+impl Picks<'_> {
+    /// Whom a slot is for.
+    pub fn arm(&self, slot: u64, arms: Arms) -> Arm {
+        if arms.campaign + arms.sentinel <= 0.0 {
+            return Arm::Ordinary;
+        }
+        self.arm_number(slot).map_or(Arm::Ordinary, |number| arms.of(number))
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Family {
     ChoiceSlot,
     /// A fictitious, harmless attribute of something invented, inside an illustrative example.
     SiblingFact,
+    /// A habit that the key switches on for half of many classes of prompts: two siblings, with it and without it. A slot is
+    /// a class, so a dozen of them make a dozen draws; whoever has the habit by nature has it in both halves.
+    Behaviour,
 }
 
 /// One slot: closed format, and the unit that is hashed. Siblings are counted from 0 in this order.
@@ -53,6 +56,9 @@ pub struct Sibling {
     /// Or words, whose first occurrences stand in this order in its answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<String>,
+    /// Or its answer is every one that no other sibling's is: an answer without the habit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub otherwise: bool,
 }
 
 impl SiblingSet {
@@ -105,7 +111,10 @@ impl SiblingSet {
     /// Whether each sibling is read as itself and no other. One whose pattern asks for more around it (`seed = 7`) may be
     /// read as none when it stands alone.
     pub(super) fn check_readable(&self, matcher: &Matcher) -> Result<(), Problem> {
-        for (at, sibling) in self.siblings.iter().enumerate().filter(|(_, sibling)| !sibling.is_a_way()) {
+        let told = |sibling: &Sibling| !sibling.is_a_way() && !sibling.otherwise;
+        // What a habit looks like is not what an instruction to have it says.
+        let told = |sibling: &Sibling| told(sibling) && self.family != Family::Behaviour;
+        for (at, sibling) in self.siblings.iter().enumerate().filter(|(_, sibling)| told(sibling)) {
             let answer = sibling.answer();
             let read = matcher.answer(&answer);
             let partly = read == Answer::None && sibling.is_part_of_its_pattern();
@@ -153,8 +162,13 @@ impl SiblingSet {
             if sibling.says.trim().is_empty() {
                 return Err(place.fault(field, Problem::Empty));
             }
-            if sibling.all.is_empty() == sibling.order.is_empty() {
-                return Err(place.fault(field, Problem::ExactlyOne("`all` and `order`")));
+            let told = [!sibling.all.is_empty(), !sibling.order.is_empty(), sibling.otherwise];
+            if told.into_iter().filter(|told| *told).count() != 1 {
+                return Err(place.fault(field, Problem::ExactlyOne("`all`, `order` and `otherwise`")));
+            }
+            let last = at + 1 == found;
+            if sibling.otherwise && !last {
+                return Err(place.fault(field, Problem::ExactlyOne("siblings, the last, can be `otherwise`")));
             }
             if !seen.insert(sibling.says.to_lowercase()) {
                 return Err(place.fault(field, Problem::Duplicate(sibling.says.clone())));

@@ -109,6 +109,14 @@ pub fn hypergeometric_ln_sf(
     })
 }
 
+/// ln P(X = `k`) of the same law, for an urn that exists; −∞ beyond its values.
+pub(super) fn hypergeometric_ln_pmf(population: u64, marked: u64, drawn: u64, k: u64) -> f64 {
+    if k > marked || k > drawn || k + population < marked + drawn {
+        return f64::NEG_INFINITY;
+    }
+    Urn { population, marked, drawn }.ln_pmf(k)
+}
+
 /// An urn that does not exist.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("cannot draw {drawn} of {population} items of which {marked} are marked (at most 2^53 items)")]

@@ -1,0 +1,88 @@
+//! `taggant canary respond`: what a gateway asks a book.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::super::{Failure, key, output, rows};
+use super::book;
+use crate::canary::{Account, Arms, CanaryBook, Plant, Policy, Request, Role};
+use crate::key::Epoch;
+use crate::source::text::{BadLines, Kind, Prompt, Row};
+
+#[derive(Debug, Args)]
+pub(in super::super) struct Arguments {
+    /// The book
+    #[arg(long)]
+    book: PathBuf,
+    #[command(flatten)]
+    key: key::Key,
+    /// The epoch
+    #[arg(long)]
+    epoch: Epoch,
+    /// The share of slots planted for ordinary accounts
+    #[arg(long, default_value_t = 0.01)]
+    rate: f64,
+    /// The share planted for accounts of the campaign and for the operator's own; the common rate where it is not given
+    #[arg(long)]
+    campaign_rate: Option<f64>,
+    /// The share of slots that only the campaign's accounts are served
+    #[arg(long, default_value_t = 0.0)]
+    campaign_arm: f64,
+    /// The share of slots that only the operator's own accounts are served
+    #[arg(long, default_value_t = 0.0)]
+    sentinel_arm: f64,
+    /// Accounts of the campaign have picks of their own
+    #[arg(long)]
+    per_account: bool,
+    /// Requests as JSON lines: id, prompt, perhaps response (the answer to be rewritten), account, and role (campaign,
+    /// ordinary, sentinel); - reads standard input
+    #[arg(value_name = "REQUESTS.jsonl")]
+    file: PathBuf,
+}
+
+pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let policy = Policy {
+        rate: arguments.rate,
+        campaign_rate: arguments.campaign_rate.unwrap_or(arguments.rate),
+        arms: Arms { campaign: arguments.campaign_arm, sentinel: arguments.sentinel_arm },
+        per_account: arguments.per_account,
+    };
+    let key = arguments.key.read()?.secret.epoch_key(&arguments.epoch);
+    let canaries = CanaryBook::new(book(&arguments.book)?, key, policy)?;
+    for row in &rows::read(&arguments.file, Kind::Prompts, BadLines::Refuse)?.rows {
+        output::line(&responded(&canaries, row)?.to_string())?;
+    }
+    Ok(())
+}
+
+fn responded(canaries: &CanaryBook, row: &Row) -> Result<Value, Failure> {
+    let wrong = |field: &str, what: &str| Failure(format!("line {}, field \"{field}\": {what}", row.line));
+    let text = |field: &str| row.fields.get(field).and_then(Value::as_str);
+    let prompt = match &row.prompt {
+        Some(Prompt::Text(prompt)) => prompt.as_str(),
+        Some(Prompt::Messages(turns)) => turns.last().map_or("", |turn| turn.content.as_str()),
+        _ => return Err(wrong("prompt", "canaries read text; give `prompt` or `messages`")),
+    };
+    let role = match text("role") {
+        None | Some("ordinary") => Role::Ordinary,
+        Some("campaign") => Role::Campaign,
+        Some("sentinel") => Role::Sentinel,
+        Some(_) => return Err(wrong("role", "campaign, ordinary or sentinel")),
+    };
+    let id = text("account").ok_or_else(|| wrong("account", "say whose request it is"))?;
+    let response = canaries.respond(&Request { prompt, answer: text("response") }, &Account { id, role });
+    let (instruction, answer) = match response.plant {
+        Some(Plant::Instruction(instruction)) => (Some(instruction), None),
+        Some(Plant::Answer(answer)) => (None, Some(answer)),
+        None => (None, None),
+    };
+    Ok(json!({
+        "schema": "taggant/canary-response/1",
+        "id": row.id,
+        "instruction": instruction,
+        "response": answer,
+        "record": response.record,
+    }))
+}
