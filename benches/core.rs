@@ -65,10 +65,16 @@ fn embedding(epoch: &EpochKey) {
     let time = best(20, 50, || {
         black_box(gumbel.choose(&gumbel.seed(black_box(&[9])), black_box(&p)));
     });
-    println!(
-        "  gumbel/1, 50 survivors {time:8.1} us  {:5.2} x 50 ChaCha20 blocks ({blocks:.1} us)",
-        time / blocks
-    );
+    let said = |name: &str, time: f64| {
+        println!("  {name:<22} {time:8.1} us  {:5.2} x 50 ChaCha20 blocks ({blocks:.1} us)", time / blocks);
+    };
+    said("gumbel/1, 50 survivors", time);
+    let scheme = "tournament/1/w1/d30".parse::<Spec>().unwrap().open(epoch);
+    let Arm::Tournament(tournament) = &scheme.arms()[0] else { return };
+    let time = best(20, 50, || {
+        tournament.reweigh(&tournament.seed(black_box(&[9])), black_box(&mut p));
+    });
+    said("tournament/1 d30, 50", time);
 }
 
 /// Random text: `answers` answers of 500 tokens.

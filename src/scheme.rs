@@ -452,6 +452,18 @@ impl Singles<'_> {
     }
 }
 
+/// Tokens with a positive probability, in order.
+fn survivors(probabilities: &[f32]) -> impl Iterator<Item = (TokenId, f32)> {
+    /// Probabilities that are looked at together: after a truncation nearly all hold zeros only, and a sum of bits is
+    /// quicker than as many branches.
+    const CHUNK: usize = 64;
+    let chunks = (0..).step_by(CHUNK).zip(probabilities.chunks(CHUNK));
+    chunks
+        .filter(|(_, chunk)| chunk.iter().fold(0, |bits, p| bits | p.to_bits()) != 0)
+        .flat_map(|(start, chunk)| (start..).zip(chunk.iter().copied()))
+        .filter(|(_, p)| *p > 0.0)
+}
+
 /// `w<width>`.
 fn width(part: &str) -> Option<Width> {
     Width::new(green::number(part, 'w')?).ok()
