@@ -18,5 +18,6 @@ mod beacon;
 mod choice;
 mod feasibility;
 mod h0;
+mod likelihood;
 mod serving;
 mod validity;
