@@ -75,7 +75,7 @@ impl Learned {
     }
 }
 
-/// Serves, trains and tests under `seeds` keys, and prints a line for each suspect.
+/// Serves, trains (six passes) and tests under `seeds` keys, and prints a line for each suspect.
 pub(crate) fn run(models: &Path, seeds: u64) -> Result<()> {
     let lab = Lab::open()?;
     let tests = "canaries | F's slots | arms: F's, others' | sentinels | named";
@@ -89,6 +89,7 @@ pub(crate) fn run(models: &Path, seeds: u64) -> Result<()> {
             let (answers, kept) = service.answers(learned, models)?;
             let purpose = service.purpose(&format!("student, {}", learned.name()));
             let student = lab.distil(Start::FineTuned, &answers, &purpose)?;
+            let student = lab.tune(&student, &answers, &format!("{purpose}, again"))?;
             let cells = service.tested(&student, learned)?;
             println!("| {} | {} | {kept} | {cells} |", service.seed, learned.name());
         }
