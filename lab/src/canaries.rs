@@ -28,7 +28,7 @@ use crate::corpus::Result;
 use crate::paraphrase::Rewriter;
 use crate::students::{self, Lab, Start, stream};
 
-const SLOTS: usize = 300;
+const SLOTS: usize = 600;
 const ACCOUNTS: usize = 40;
 /// Of the accounts, those that feed the thief.
 const CAMPAIGN: usize = 10;
@@ -75,8 +75,9 @@ impl Learned {
     }
 }
 
-/// Serves, trains (six passes) and tests under `seeds` keys, and prints a line for each suspect.
-pub(crate) fn run(models: &Path, seeds: u64) -> Result<()> {
+/// Serves, trains (six passes) and tests under `seeds` keys, and prints a line for each suspect; with `models`, where
+/// smollm2.gguf lies, for one whose answers were rewritten too, which takes hours.
+pub(crate) fn run(models: Option<&Path>, seeds: u64) -> Result<()> {
     let lab = Lab::open()?;
     let tests = "canaries | F's slots | arms: F's, others' | sentinels | named";
     println!(
@@ -85,6 +86,9 @@ pub(crate) fn run(models: &Path, seeds: u64) -> Result<()> {
     println!("|{}", "---|".repeat(17));
     let services = (1..=seeds).map(|seed| Service::open(&lab, seed)).collect::<Result<Vec<_>>>()?;
     for learned in Learned::ALL {
+        if learned == Learned::Paraphrased && models.is_none() {
+            continue;
+        }
         for service in &services {
             let (answers, kept) = service.answers(learned, models)?;
             let purpose = service.purpose(&format!("student, {}", learned.name()));
@@ -152,7 +156,7 @@ impl<'a> Service<'a> {
     /// Open slots of all classes whose prompts and siblings are short enough for so small a model.
     fn short_slots(&self) -> Result<Vec<u64>> {
         let mut slots = Vec::new();
-        for slot in (0..self.book().slots()).step_by(101).filter(|slot| !self.book().is_closed(*slot)) {
+        for slot in (0..self.book().slots()).step_by(47).filter(|slot| !self.book().is_closed(*slot)) {
             let set = self.book().set(slot).ok_or("a slot of the book has no set")?;
             let prompts = set.prompts.iter().take(PROBES).map(|prompt| self.tokenizer.encode(prompt));
             let longest = prompts.collect::<std::result::Result<Vec<_>, _>>()?.iter().map(Vec::len).max();
@@ -231,7 +235,7 @@ impl<'a> Service<'a> {
     }
 
     /// What a suspect learned from, and the share of neighbouring tokens that a rewriter kept.
-    fn answers(&self, learned: Learned, models: &Path) -> Result<(Vec<Exchange>, String)> {
+    fn answers(&self, learned: Learned, models: Option<&Path>) -> Result<(Vec<Exchange>, String)> {
         let mut answers = match learned {
             Learned::Clean => self.plain.clone(),
             Learned::Leak => self.ordinary.clone(),
@@ -241,7 +245,7 @@ impl<'a> Service<'a> {
         if learned == Learned::Dump {
             answers.extend(self.unmarked(2 * HARVEST, "other text")?);
         }
-        if learned == Learned::Paraphrased {
+        if let (Learned::Paraphrased, Some(models)) = (learned, models) {
             let rewriter = Rewriter::open(&models.join("smollm2.gguf"))?;
             let share = rewriter.rewrite(&mut answers, &self.purpose("paraphrase"))?;
             kept = format!("{:.1} %", 100.0 * share);
