@@ -90,7 +90,7 @@ fn texts(answers: usize) -> Vec<Exchange> {
 fn scoring(epoch: &EpochKey) {
     let exchanges = texts(1_000);
     println!("distinct draws of text, de-duplicated and tested, one core");
-    for spec in ["green/1/w1/b2/t1", "green/1/w2/b2/t1", "gumbel/1/w4"] {
+    for spec in ["green/1/w1/b2/t1", "green/1/w2/b2/t1", "green/1/w4/b2/t1", "gumbel/1/w4"] {
         let scheme = spec.parse::<Spec>().unwrap().open(epoch);
         let mut draws = 0;
         let time = best(3, 1, || {

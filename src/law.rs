@@ -8,6 +8,7 @@ mod candidates;
 mod choice;
 mod foreign;
 mod layers;
+mod streamed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ pub use candidates::{Candidates, Weighted};
 pub use choice::{Choices, SIBLINGS_MAX, Scores, ScoresError, WholeChoice, WholeChoices};
 pub use foreign::{Correlation, Foreign, ForeignLaw, Offsets};
 pub use layers::{Layers, LayersError};
+pub use streamed::{Rounding, StreamError, Streamed};
 
 /// γ as a whole number of lanes: P(lane < threshold) = threshold / 2ᵇ exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -396,10 +398,10 @@ fn scale_factor(scale: Scale, magnitudes: impl Iterator<Item = f64>) -> f64 {
     if magnitudes.is_empty() {
         return 1.0;
     }
-    magnitudes.sort_by(f64::total_cmp);
     let last = magnitudes.len() - 1;
     let at = if scale == Scale::Quantile { last - last / 1000 } else { last };
-    f64::from(COEFFICIENT_MAX) / magnitudes[at]
+    let (_, magnitude, _) = magnitudes.select_nth_unstable_by(at, f64::total_cmp);
+    f64::from(COEFFICIENT_MAX) / *magnitude
 }
 
 /// Half to even, and what lies within 10⁻⁹ of a half is one: 127·√(3/12) is 63.5, whatever the last bit of a floating
@@ -424,9 +426,13 @@ impl Kept {
     fn of<I>(entries: &[Tallied<I>], factor: f64) -> Self {
         entries.iter().fold(Self::default(), |sums, entry| {
             let r = entry.coefficient * factor;
-            let a = f64::from(round_clipped(r));
-            sums.with(Self { ar: a * r, aa: a * a, rr: r * r })
+            sums.with(Self::of_one(round_clipped(r), r))
         })
+    }
+
+    fn of_one(a: i32, r: f64) -> Self {
+        let a = f64::from(a);
+        Self { ar: a * r, aa: a * a, rr: r * r }
     }
 
     fn with(self, other: Self) -> Self {
