@@ -16,7 +16,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Rows of 200 tokens that repeat a little, in two epochs.
+/// Rows of 300 tokens that repeat a little, in two epochs.
 fn rows(number: u32) -> Vec<String> {
     let mut state = 1_u64;
     let mut token = || {
@@ -25,7 +25,7 @@ fn rows(number: u32) -> Vec<String> {
     };
     let row = |id| {
         let mut row = format!(r#"{{"id":{id},"epoch":"e{}","prompt_tokens":[{}],"response_tokens":["#, id % 2, token());
-        (0..200).for_each(|_| write!(row, "{},", token()).unwrap());
+        (0..300).for_each(|_| write!(row, "{},", token()).unwrap());
         row.pop();
         row + "]}"
     };
@@ -59,7 +59,7 @@ fn left(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn what_does_not_fit_gives_the_same_report_and_leaves_nothing_behind() {
     let folder = folder("same");
-    fs::write(folder.join("rows.jsonl"), rows(6_000).join("\n")).unwrap();
+    fs::write(folder.join("rows.jsonl"), rows(4_500).join("\n")).unwrap();
     let wanted = score(&folder, 'a', &["rows.jsonl"]);
     assert!(wanted.status.success(), "{}", said(&wanted));
     let found = outside(&folder, 'a');
@@ -171,6 +171,16 @@ fn too_little_room_is_refused_with_the_figures() {
     let said = said(&refused);
     assert!(said.contains("rows.jsonl may need ") && said.contains("TiB of scratch"), "{said}");
     assert!(said.contains(" free: make room"), "{said}");
+}
+
+#[test]
+fn more_rows_than_memory_holds_are_refused_with_what_they_need() {
+    let folder = folder("rows");
+    fs::write(folder.join("rows.jsonl"), rows(6_000).join("\n")).unwrap();
+    let refused = outside(&folder, 'a');
+    assert_eq!(refused.status.code(), Some(2));
+    let said = said(&refused);
+    assert!(said.contains("rows need ") && said.contains("for their ids and sums alone: give --memory 3MiB"), "{said}");
 }
 
 #[test]
