@@ -60,7 +60,10 @@ fn asked() -> Asked {
 
 fn main() {
     let asked = asked();
-    println!("(window, token) draws of Zipf text, de-duplicated and tested within {} MiB, one core", asked.memory);
+    println!(
+        "(window, token) draws of Zipf text, de-duplicated and tested within {} MiB, one core",
+        asked.memory
+    );
     for spec in &asked.specs {
         for size in &asked.sizes {
             curve(spec, *size, &asked);
@@ -86,8 +89,7 @@ fn curve(spec: &str, tokens: u64, asked: &Asked) {
     }
     let sorted = bulk.sorted(&folder).unwrap();
     let counted = clock.elapsed().as_secs_f64();
-    let summary =
-        Summary::of_streamed(sorted.open(&scheme, &|_| ()).unwrap().unwrap(), exchanges).unwrap();
+    let summary = Summary::of_streamed(sorted.open(&scheme, &|_| ()).unwrap().unwrap(), exchanges).unwrap();
     let all = clock.elapsed().as_secs_f64();
     println!(
         "  {spec:<18} {tokens:>10} draws: {:5.0} ns each ({:4.0} to count), {:>10} distinct, {:4.0} ns each to test; \

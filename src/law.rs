@@ -161,6 +161,8 @@ pub const COEFFICIENT_MAX: i32 = 127;
 #[derive(Clone, Debug)]
 pub struct Tally<I> {
     entries: Vec<Tallied<I>>,
+    /// Whether they are sorted, each input once.
+    merged: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -173,11 +175,12 @@ struct Tallied<I> {
 impl<I: Ord> Tally<I> {
     /// A tally of nothing.
     pub fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), merged: true }
     }
 
     /// Adds `coefficient` to the draw of `input`. The draw belongs to the first `cluster` (exchange) that names it.
     pub fn add(&mut self, input: I, coefficient: f64, cluster: u32) {
+        self.merged &= self.entries.last().is_none_or(|last| last.input < input);
         self.entries.push(Tallied { input, coefficient, cluster });
     }
 
@@ -204,6 +207,9 @@ impl<I: Ord> Tally<I> {
 
     /// Sorts by input and sums the coefficients of equal ones, in the order in which they were added.
     fn merge(&mut self) {
+        if std::mem::replace(&mut self.merged, true) {
+            return;
+        }
         self.entries.sort_by(|a, b| a.input.cmp(&b.input));
         self.entries.dedup_by(|later, first| {
             let same = later.input == first.input;

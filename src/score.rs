@@ -177,11 +177,6 @@ impl Windows {
         self.ends.push(self.tokens.len());
         number
     }
-
-    fn last(&self) -> Option<&[TokenId]> {
-        let last = self.len().checked_sub(1)?;
-        Some(self.get(u32::try_from(last).ok()?))
-    }
 }
 
 /// Gives windows their numbers, as they come.

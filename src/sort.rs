@@ -178,9 +178,10 @@ impl<const K: usize> Iterator for Groups<'_, K> {
     }
 }
 
-/// Records by ascending key, from several places.
+/// Records by ascending key, from all places.
 pub struct Entries<'a, const K: usize> {
     sources: Vec<Source<'a, K>>,
+    /// Of several sources the next entry of each.
     heads: BinaryHeap<Reverse<Head<K>>>,
 }
 
@@ -206,12 +207,16 @@ fn merged<'a, const K: usize>(
     fresh: &'a [[u64; K]],
     scratch: &'a dyn Scratch,
 ) -> io::Result<Entries<'a, K>> {
-    let mut sources = vec![Source::Memory(Groups(fresh))];
+    let mut sources = Vec::new();
+    if runs.is_empty() || !fresh.is_empty() {
+        sources.push(Source::Memory(Groups(fresh)));
+    }
     for name in runs {
         sources.push(Source::Run(Run::new(scratch.read(name)?)));
     }
     let mut heads = BinaryHeap::new();
-    for (number, source) in sources.iter_mut().enumerate() {
+    let several = sources.len() > 1;
+    for (number, source) in sources.iter_mut().enumerate().filter(|_| several) {
         heads.extend(source.next()?.map(|entry| Reverse((entry.record, number, entry.count))));
     }
     Ok(Entries { sources, heads })
@@ -245,7 +250,11 @@ impl<const K: usize> Iterator for Entries<'_, K> {
     type Item = io::Result<Entry<K>>;
 
     fn next(&mut self) -> Option<io::Result<Entry<K>>> {
-        self.group().transpose()
+        match &mut self.sources[..] {
+            // Of one source each entry has another key already.
+            [source] => source.next().transpose(),
+            _ => self.group().transpose(),
+        }
     }
 }
 
@@ -325,11 +334,10 @@ impl<'a, const K: usize> Run<'a, K> {
         }
         let mut record = [0; 32];
         let record = &mut record[..2 * K];
-        (0..same).for_each(|at| record[at] = field(&self.before, at));
-        for at in same..fields {
-            let value = self.number()?;
-            let base = if at == same { field(&self.before, at) } else { 0 };
-            record[at] = base.checked_add(value).ok_or_else(damaged)?;
+        for (at, value) in record.iter_mut().enumerate().take(fields) {
+            let base = if at <= same { field(&self.before, at) } else { 0 };
+            let more = if at < same { 0 } else { self.number()? };
+            *value = base.checked_add(more).ok_or_else(damaged)?;
         }
         let count = self.number()?;
         record[fields] = self.number()?;

@@ -24,7 +24,8 @@ fn rows(number: u32) -> Vec<String> {
         (state >> 33) % 97 * ((state >> 50) % 40)
     };
     let row = |id| {
-        let mut row = format!(r#"{{"id":{id},"epoch":"e{}","prompt_tokens":[{}],"response_tokens":["#, id % 2, token());
+        let mut row =
+            format!(r#"{{"id":{id},"epoch":"e{}","prompt_tokens":[{}],"response_tokens":["#, id % 2, token());
         (0..300).for_each(|_| write!(row, "{},", token()).unwrap());
         row.pop();
         row + "]}"
@@ -156,7 +157,11 @@ fn ids_repeat_across_an_interruption() {
     lines[1_990] = lines[5].clone();
     fs::write(&file, lines.join("\n")).unwrap();
     let found = outside(&folder, 'a');
-    assert!(said(&found).contains("line 1991, field \"id\": \"5\" stands on an earlier line"), "{}", said(&found));
+    assert!(
+        said(&found).contains("line 1991, field \"id\": \"5\" stands on an earlier line"),
+        "{}",
+        said(&found)
+    );
 }
 
 #[test]
@@ -180,7 +185,10 @@ fn more_rows_than_memory_holds_are_refused_with_what_they_need() {
     let refused = outside(&folder, 'a');
     assert_eq!(refused.status.code(), Some(2));
     let said = said(&refused);
-    assert!(said.contains("rows need ") && said.contains("for their ids and sums alone: give --memory 3MiB"), "{said}");
+    assert!(
+        said.contains("rows need ") && said.contains("for their ids and sums alone: give --memory 3MiB"),
+        "{said}"
+    );
 }
 
 #[test]

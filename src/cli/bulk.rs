@@ -137,7 +137,8 @@ pub(super) fn score(job: &Job<'_>, arguments: &Arguments) -> Result<Scored, Fail
     let settings = Settings::of(job);
     let mut hash = Sha256::new_with_prefix(name(job.file));
     hash.update(serde_json::to_vec(&settings)?);
-    let folder = Folder::open(&scratch.join(format!("taggant-score-{}", &hex::encode(hash.finalize())[..16])))?;
+    let folder =
+        Folder::open(&scratch.join(format!("taggant-score-{}", &hex::encode(hash.finalize())[..16])))?;
     let memory = arguments.memory.unwrap_or(MEMORY);
     let outside = Outside { folder: &folder, settings, memory: memory.0 };
     let found = folder.take_up::<State>()?;
@@ -149,7 +150,8 @@ pub(super) fn score(job: &Job<'_>, arguments: &Arguments) -> Result<Scored, Fail
             Reading::start(job, Some(&outside))?
         }
     };
-    let scored = reading.read().and_then(|reading| reading.test(&folder)).map_err(|failure| kept(failure, &folder))?;
+    let scored =
+        reading.read().and_then(|reading| reading.test(&folder)).map_err(|failure| kept(failure, &folder))?;
     folder.clear()?;
     Ok(scored)
 }
@@ -159,7 +161,10 @@ fn kept(Failure(what): Failure, folder: &Folder) -> Failure {
     if folder.bytes() == 0 {
         return Failure(what);
     }
-    Failure(format!("{what}\nWhat was sorted stays in {}: the same command goes on from there", folder.path().display()))
+    Failure(format!(
+        "{what}\nWhat was sorted stays in {}: the same command goes on from there",
+        folder.path().display()
+    ))
 }
 
 /// A scratch folder and what goes there.
@@ -189,7 +194,11 @@ impl Outside<'_> {
                 BinaryBytes(free)
             )));
         }
-        output::talk(&format!("up to {} of scratch in {folder}, {} free", BinaryBytes(needed), BinaryBytes(free)));
+        output::talk(&format!(
+            "up to {} of scratch in {folder}, {} free",
+            BinaryBytes(needed),
+            BinaryBytes(free)
+        ));
         Ok(())
     }
 
@@ -202,9 +211,12 @@ impl Outside<'_> {
         let mut positions = 0;
         while reader.input().bytes() < SAMPLE {
             let Some(row) = reader.next() else { break };
-            positions += rows::exchange(&row?, job.tokenizer).map_or(0, |exchange| exchange.response.len() as u64);
+            positions +=
+                rows::exchange(&row?, job.tokenizer).map_or(0, |exchange| exchange.response.len() as u64);
         }
-        let whole = |sampled: u64| u128::from(sampled) * u128::from(length) / u128::from(reader.input().bytes().max(1));
+        let whole = |sampled: u64| {
+            u128::from(sampled) * u128::from(length) / u128::from(reader.input().bytes().max(1))
+        };
         let (draws, width) = (whole(positions), job.spec.width());
         let of_draws = draws * Bulk::bytes_a_draw(width) as u128;
         if of_draws <= u128::from(self.budget()) {
@@ -355,7 +367,8 @@ impl<'a> Reading<'a> {
         let schemes: Vec<Scheme> =
             epochs.iter().map(|epoch| job.spec.open(&job.secret.epoch_key(epoch))).collect();
         let arms = schemes.first().map_or(0, |scheme| scheme.arms().len());
-        let bar = Bar::start("opening", sorted.iter().map(|sorted| sorted.distinct).sum::<u64>() * arms as u64);
+        let bar =
+            Bar::start("opening", sorted.iter().map(|sorted| sorted.distinct).sum::<u64>() * arms as u64);
         let opened = Cell::new(0);
         let moved = |draws| {
             opened.set(opened.get() + draws);

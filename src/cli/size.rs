@@ -26,7 +26,8 @@ impl FromStr for Size {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let unit = UNITS.iter().find(|(name, _)| *name == unit.trim_start()).map(|(_, bytes)| *bytes);
-        let bytes = unit.zip(number.parse().ok()).and_then(|(unit, number): (u64, u64)| number.checked_mul(unit));
+        let bytes =
+            unit.zip(number.parse().ok()).and_then(|(unit, number): (u64, u64)| number.checked_mul(unit));
         bytes.filter(|bytes| *bytes >= Self::LEAST).map(Self).ok_or_else(|| SizeError(text.to_owned()))
     }
 }

@@ -72,16 +72,8 @@ const BLOCK: usize = 64;
 const LENGTH: usize = 8;
 
 /// SHA-256's first state: FIPS 180-4, §5.3.3.
-const INITIAL: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 fn compress(state: &mut [u32; 8], block: &[u8; BLOCK]) {
     compress256(state, std::slice::from_ref(block.into()));

@@ -105,7 +105,9 @@ struct Pieces<I, C, W> {
     kept: Kept,
 }
 
-impl<I: Ord + Copy, C: Iterator<Item = io::Result<(I, f64, u32)>>, W: FnMut(&[I]) -> Vec<u32>> Pieces<I, C, W> {
+impl<I: Ord + Copy, C: Iterator<Item = io::Result<(I, f64, u32)>>, W: FnMut(&[I]) -> Vec<u32>>
+    Pieces<I, C, W>
+{
     fn piece(&mut self) -> Result<Option<Piece>, StreamError> {
         let (mut inputs, mut whole) = (Vec::with_capacity(PIECE), Vec::with_capacity(PIECE));
         let before = self.last;

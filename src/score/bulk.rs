@@ -98,9 +98,9 @@ impl Bulk {
         self.records.sort();
         let Progress { positions, shown, mut skipped, .. } = self.progress;
         let (mut distinct, mut most) = (0, 0);
-        self.records.visit(scratch, &mut |_, _, count, _| {
+        self.records.visit(scratch, &mut |_, shown| {
             distinct += 1;
-            most = most.max(count);
+            most = most.max(shown.count);
         })?;
         skipped.repeated = shown - distinct;
         let Self { width, statistic, records, .. } = self;
@@ -112,14 +112,14 @@ impl Bulk {
         self.records.sort();
         let Progress { positions, shown, mut skipped, .. } = self.progress;
         let (mut windows, mut tally) = (Windows::default(), Tally::new());
-        let read = self.records.visit(&NoScratch, &mut |window, token, count, cluster| {
-            if windows.last() != Some(window) {
-                windows.push(window);
-            }
-            let number = windows.len() - 1;
-            let coin = Coin { window: u32::try_from(number).unwrap_or(u32::MAX), token };
-            tally.add(coin, f64::from(count), cluster);
-        });
+        let mut number = 0;
+        let read =
+            self.records.visit(&NoScratch, &mut |window, Repeated { token, count, cluster, first }| {
+                if first {
+                    number = windows.push(window);
+                }
+                tally.add(Coin { window: number, token }, f64::from(count), cluster);
+            });
         debug_assert!(read.is_ok(), "memory is always read");
         let whole = self.statistic.whole(tally);
         skipped.repeated = shown - whole.entries().len() as u64;
@@ -182,8 +182,18 @@ impl fmt::Debug for Sorted<'_> {
     }
 }
 
-/// What hears of a window, a token after it, how often and where first.
-type Visit<'v> = &'v mut dyn FnMut(&[TokenId], TokenId, u32, u32);
+/// A draw that the text shows.
+struct Repeated {
+    token: TokenId,
+    count: u32,
+    /// The first exchange that shows it.
+    cluster: u32,
+    /// Whether it is the first of its window.
+    first: bool,
+}
+
+/// What hears of each draw and its window.
+type Visit<'v> = &'v mut dyn FnMut(&[TokenId], Repeated);
 
 /// A sorter, whatever the size of its records.
 trait Records: fmt::Debug {
@@ -299,10 +309,13 @@ impl<const K: usize> Records for Of<K> {
     }
 
     fn visit(&self, scratch: &dyn Scratch, visit: Visit<'_>) -> io::Result<()> {
+        let mut before: Option<Key<K>> = None;
         for entry in self.sorter.entries(scratch)? {
             let entry = entry?;
             let key = Key::of(entry.record);
-            visit(&key.window(self.width)[..self.width.tokens()], key.token(), entry.count, entry.tag());
+            let first = before.replace(key).is_none_or(|before| !before.same_window(&key));
+            let (token, count, cluster) = (key.token(), entry.count, entry.tag());
+            visit(&key.window(self.width)[..self.width.tokens()], Repeated { token, count, cluster, first });
         }
         Ok(())
     }

@@ -237,8 +237,10 @@ mod tests {
     fn found(reach: &Reach, exchange: &Exchange) -> (Vec<(Vec<TokenId>, TokenId)>, [u64; 3]) {
         let found = occurrences(reach, [exchange]).unwrap();
         let coins = &found.exchanges[0].answer;
-        let mut pairs: Vec<_> =
-            coins.iter().map(|coin| (found.windows.windows().get(coin.window).to_vec(), coin.token)).collect();
+        let mut pairs: Vec<_> = coins
+            .iter()
+            .map(|coin| (found.windows.windows().get(coin.window).to_vec(), coin.token))
+            .collect();
         pairs.sort();
         let skipped = found.skipped;
         (pairs, [skipped.unmarked, skipped.repeated_window, skipped.prompt_window])

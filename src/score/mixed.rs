@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 
 use super::walk::{check_input, looked_up, windows_of_prompt};
 use super::{
-    Bulk, Coin, Counter, Evidence, Exchange, Numbering, Position, ScoreError, Skipped, TextStatistic, Windows,
-    of_arms,
+    Bulk, Coin, Counter, Evidence, Exchange, Numbering, Position, ScoreError, Skipped, TextStatistic,
+    Windows, of_arms,
 };
 use crate::law::{Draws, Tally};
 use crate::scheme::{Arm, Scheme, Spec, mix};

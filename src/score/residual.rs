@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::exposure::window_name;
-use super::{Coin, Count, Counter, Evidence, Exchange, Exposure, Numbering, Position, Provenance, ScoreError, Windows};
+use super::{
+    Coin, Count, Counter, Evidence, Exchange, Exposure, Numbering, Position, Provenance, ScoreError, Windows,
+};
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
 

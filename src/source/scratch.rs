@@ -112,7 +112,8 @@ impl Folder {
         self.files.borrow_mut().retain(|name, _| !unneeded.contains(name));
         let files = self.files.borrow().clone();
         let manifest = Manifest { schema: SCHEMA.to_owned(), files, state };
-        let bytes = serde_json::to_vec(&manifest).map_err(|error| FileError::new("write", &path, error.into()))?;
+        let bytes =
+            serde_json::to_vec(&manifest).map_err(|error| FileError::new("write", &path, error.into()))?;
         files::write(&path, &bytes, Access::Default)?;
         unneeded.iter().try_for_each(|name| self.remove(name))
     }

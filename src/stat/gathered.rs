@@ -147,7 +147,8 @@ impl Exchanges {
         let mut planes: Vec<_> = self.planes.into_iter().map(|plane| plane.in_order().peekable()).collect();
         let mut shares = Vec::new();
         loop {
-            let next = planes.iter_mut().filter_map(|plane| plane.peek().map(|(exchange, _)| *exchange)).min();
+            let next =
+                planes.iter_mut().filter_map(|plane| plane.peek().map(|(exchange, _)| *exchange)).min();
             let Some(exchange) = next else { return Ok(()) };
             shares.clear();
             for number in gathered.numbers.values() {

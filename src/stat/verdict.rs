@@ -358,8 +358,10 @@ fn bet(e_process: &mut EProcess, shares: &[(Group, Share)]) -> Result<f64, TestE
         Ok((real_term(group.law, group.coefficient, u64::from(share.count))?, share.sum))
     };
     let terms: Vec<(RealTerm, f64)> = shares.iter().map(term).collect::<Result<_, TestError>>()?;
-    let batch: Vec<Observed<'_>> =
-        terms.iter().map(|(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum }).collect();
+    let batch: Vec<Observed<'_>> = terms
+        .iter()
+        .map(|(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum })
+        .collect();
     Ok(e_process.batch(&batch)?)
 }
 

@@ -66,9 +66,9 @@ fn counting_every_occurrence(exchanges: &[Exchange], scheme: &Scheme) -> f64 {
     }
     let arm = &scheme.arms()[0];
     let law = arm.law();
-    let draws = tally
-        .whole(Scale::Unit)
-        .open(law, arm.origin(), |(coin, ..)| arm.word(&arm.seed(windows.windows().get(coin.window)), coin.token));
+    let draws = tally.whole(Scale::Unit).open(law, arm.origin(), |(coin, ..)| {
+        arm.word(&arm.seed(windows.windows().get(coin.window)), coin.token)
+    });
     ln_p(draws)
 }
 
