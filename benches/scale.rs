@@ -77,12 +77,12 @@ fn curve(spec: &str, tokens: u64, asked: &Asked) {
     let scheme =
         spec.parse::<Spec>().unwrap().open(&Secret::from_bytes([7; 32]).epoch_key(&"bench".parse().unwrap()));
     let folder = Folder::open(&asked.scratch.join(format!("bench-scale-{}", std::process::id()))).unwrap();
-    let (clock, mut text) = (Instant::now(), Zipf(1));
+    let (clock, busy, mut text) = (Instant::now(), busy(), Zipf(1));
     let mut bulk = Bulk::new(scheme.spec().width(), TextStatistic::Distinct);
     let exchanges = u32::try_from(tokens / ANSWER).unwrap();
     for cluster in 0..exchanges {
         bulk.add(&text.exchange(), cluster).unwrap();
-        if bulk.bytes() > asked.memory << 18 {
+        if bulk.bytes() > (asked.memory << 20) / 3 {
             let unneeded = bulk.spill(&folder, &cluster.to_string()).unwrap();
             folder.save(bulk.progress(), &unneeded).unwrap();
         }
@@ -92,9 +92,10 @@ fn curve(spec: &str, tokens: u64, asked: &Asked) {
     let summary = Summary::of_streamed(sorted.open(&scheme, &|_| ()).unwrap().unwrap(), exchanges).unwrap();
     let all = clock.elapsed().as_secs_f64();
     println!(
-        "  {spec:<18} {tokens:>10} draws: {:5.0} ns each ({:4.0} to count), {:>10} distinct, {:4.0} ns each to test; \
-         peak {} MiB, scratch {} MB, z = {:.2}",
+        "  {spec:<18} {tokens:>10} draws: {:5.0} ns each, {:4.0} of the processor ({:4.0} to count), {:>10} distinct, {:4.0} \
+         ns each to test; peak {} MiB, scratch {} MB, z = {:.2}",
         1e9 * all / tokens as f64,
+        (self::busy() - busy) as f64 / tokens as f64,
         1e9 * counted / tokens as f64,
         sorted.distinct,
         1e9 * (all - counted) / sorted.distinct as f64,
@@ -104,6 +105,12 @@ fn curve(spec: &str, tokens: u64, asked: &Asked) {
     );
     drop(sorted);
     folder.clear().unwrap();
+}
+
+/// Nanoseconds that the processor worked for this thread; 0 where the system does not say.
+fn busy() -> u64 {
+    let state = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    state.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0)
 }
 
 /// VmHWM, KiB; 0 where the system does not say.

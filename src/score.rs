@@ -7,6 +7,8 @@
 //! - *Adaptive* ([`Reading`]): the suspect reads text marked under the scored key. It predicts; each window is opened
 //!   once, after the prediction was fixed; its only verdict is an e-process.
 //!
+//! Text is counted by sorting its draws ([`Bulk`]), which need not fit into memory.
+//!
 //! Text under another engine's mark ([`Occurrences`]) is neither: its draws rest on what that engine's generator is assumed
 //! to do, and no verdict is made of them.
 

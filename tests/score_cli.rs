@@ -60,7 +60,7 @@ fn left(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn what_does_not_fit_gives_the_same_report_and_leaves_nothing_behind() {
     let folder = folder("same");
-    fs::write(folder.join("rows.jsonl"), rows(4_500).join("\n")).unwrap();
+    fs::write(folder.join("rows.jsonl"), rows(5_000).join("\n")).unwrap();
     let wanted = score(&folder, 'a', &["rows.jsonl"]);
     assert!(wanted.status.success(), "{}", said(&wanted));
     let found = outside(&folder, 'a');

@@ -63,8 +63,8 @@ pub(super) struct Scored {
 
 /// Memory without --memory.
 const MEMORY: Size = Size(512 << 20);
-/// Bytes that a row takes until the end: its id's digest, its sums, its place on the path.
-const ROW: u64 = 96;
+/// Bytes that a row takes: the digest of its id while rows are read, then its sums and its place on the path.
+const ROW: u64 = 64;
 
 /// Everything besides the key that decides what is written to the scratch folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,9 +176,9 @@ struct Outside<'a> {
 }
 
 impl Outside<'_> {
-    /// Bytes of draws in memory. While their list grows it is there twice, and half of the memory is for rows.
+    /// Bytes of draws in memory. While their list grows it is there twice; the last third of the memory is for rows.
     fn budget(&self) -> u64 {
-        self.memory / 4
+        self.memory / 3
     }
 
     /// Says what scratch the job may need, and refuses where that is more than is free.
@@ -320,11 +320,11 @@ impl<'a> Reading<'a> {
     /// Writes the draws in memory as runs, then the manifest that counts them.
     fn spill(&mut self, outside: &Outside<'_>) -> Result<(), Failure> {
         let rows = self.reader.seen().rows;
-        if rows * ROW > outside.memory / 2 {
+        if rows * ROW > outside.memory / 3 {
             return Err(Failure(format!(
                 "{rows} rows need {} for their ids and sums alone: give --memory {}MiB",
                 BinaryBytes(rows * ROW),
-                (4 * rows * ROW).div_ceil(1 << 20)
+                (6 * rows * ROW).div_ceil(1 << 20)
             )));
         }
         self.trips = None;
