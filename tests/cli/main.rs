@@ -4,6 +4,7 @@
 
 mod canary;
 mod run;
+mod scratch;
 
 use std::fs;
 use std::path::PathBuf;
