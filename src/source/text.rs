@@ -249,7 +249,8 @@ fn fault<T>(field: &'static str, what: impl Into<String>) -> Result<T, Fault> {
 
 fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<IdDigest>) -> Result<Row, Fault> {
     let whole = |what: String| Fault { field: None, what };
-    let text = std::str::from_utf8(line).map_err(|error| {
+    // The newline would be a character inside a string that does not end.
+    let text = std::str::from_utf8(line.trim_ascii_end()).map_err(|error| {
         whole(format!("not UTF-8 at byte {}; save the file as UTF-8", error.valid_up_to() + 1))
     })?;
     let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
@@ -410,6 +411,7 @@ mod tests {
             (r#"{"id":"a","response":"x","prompt":"y","messages":[]}"#, "give one of"),
             (r#"{"id":"a","response":"x","epoch":"a b"}"#, "field \"epoch\""),
             (r#"{"id":"a","response":"#, "not a JSON object"),
+            ("{\"id\":\"a\",\"response\":\"cut\n", "(column 25): EOF while parsing a string"),
             ("[]", "not a JSON object"),
         ] {
             let error = one(line).unwrap_err();
