@@ -80,10 +80,11 @@ impl Learned {
 pub(crate) fn run(models: Option<&Path>, seeds: u64) -> Result<()> {
     let lab = Lab::open()?;
     let tests = "canaries | F's slots | arms: F's, others' | sentinels | named";
+    let by_log_p = tests.replacen('|', "| other keys |", 1);
     println!(
-        "| seed | learned from | pairs kept | silent | readers disagree | {tests} | ladder | by log p: {tests} | token mark |"
+        "| seed | learned from | pairs kept | silent | readers disagree | {tests} | ladder | {by_log_p} | token mark |"
     );
-    println!("|{}", "---|".repeat(17));
+    println!("|{}", "---|".repeat(18));
     let services = (1..=seeds).map(|seed| Service::open(&lab, seed)).collect::<Result<Vec<_>>>()?;
     for learned in Learned::ALL {
         if learned == Learned::Paraphrased && models.is_none() {
@@ -307,11 +308,26 @@ impl<'a> Service<'a> {
             slots.map(|(at, slot)| self.weighed(student, at, *slot)).collect::<Result<Vec<Likelihoods>>>()?;
         let served = |slot: &&Likelihoods| self.canaries.arm(slot.pick.slot) != Arm::Sentinel;
         let exposed: Vec<Likelihoods> = weighed.iter().filter(served).cloned().collect();
-        let draws = Evidence::of_likelihoods(self.book(), &exposed)?.open(&self.canaries.picks());
+        let evidence = Evidence::of_likelihoods(self.book(), &exposed)?;
+        let draws = evidence.open(&self.canaries.picks());
+        let redrawn = self.redrawn(&evidence)?;
         let answers: Vec<Vec<Answer>> =
             favourites(self.book(), &weighed)?.into_iter().map(|answer| vec![answer]).collect();
         let (route, naming) = (self.route(&answers, 1)?, self.naming(&answers, 1)?);
-        Ok(format!("{:.1} | {}", verdict_tail(draws)?.0, cells(&route, &naming)))
+        Ok(format!("{:.1} | {redrawn} | {}", verdict_tail(draws)?.0, cells(&route, &naming)))
+    }
+
+    /// How many of 2,000 keys that served nobody reject at 1 in 10, 100 and 1,000: the test's own level on this suspect.
+    fn redrawn(&self, evidence: &Evidence) -> Result<String> {
+        let mut rejected = [0; 3];
+        for key in 0..2_000 {
+            let key = students::epoch_key(&self.purpose(&format!("key {key} that served nobody")))?;
+            let ln_p = verdict_tail(evidence.open(&self.book().picks(&key)))?.0;
+            for (count, n) in rejected.iter_mut().zip([10.0_f64, 100.0, 1_000.0]) {
+                *count += u32::from(ln_p <= -n.ln());
+            }
+        }
+        Ok(format!("{}, {}, {}", rejected[0], rejected[1], rejected[2]))
     }
 
     /// The pick that a slot was served with, by its arm.
