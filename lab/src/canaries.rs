@@ -82,7 +82,7 @@ pub(crate) fn run(models: Option<&Path>, seeds: u64) -> Result<()> {
     let tests = "canaries | F's slots | arms: F's, others' | sentinels | named";
     let by_log_p = tests.replacen('|', "| other keys |", 1);
     println!(
-        "| seed | learned from | pairs kept | silent | readers disagree | {tests} | ladder | {by_log_p} | token mark |"
+        "| seed | learned from | pairs kept | silent | readers disagree | {tests} | ladder | by log p: {by_log_p} | token mark |"
     );
     println!("|{}", "---|".repeat(18));
     let services = (1..=seeds).map(|seed| Service::open(&lab, seed)).collect::<Result<Vec<_>>>()?;
