@@ -125,8 +125,40 @@ impl From<Commitment> for String {
 
 /// The first 16 hexadecimal digits of a secret's commitment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct KeyId(String);
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+
+    /// One id has one spelling: rule 2 of validity compares them.
+    fn from_str(text: &str) -> Result<Self, KeyIdError> {
+        let lower_hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        if text.len() != 16 || !text.chars().all(lower_hex) {
+            return Err(KeyIdError(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = KeyIdError;
+
+    fn try_from(text: String) -> Result<Self, KeyIdError> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.0
+    }
+}
+
+/// What is no key id.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no key id: 16 lower-case hexadecimal digits, as `taggant key show` prints them")]
+pub struct KeyIdError(String);
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

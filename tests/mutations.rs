@@ -226,7 +226,7 @@ fn plan() -> Plan {
     let hash = |digit: &str| digit.repeat(64);
     let test = |name: &str, role: &str, statistic: &str| {
         let access = if statistic == "residual" { "distributions" } else { "text" };
-        json!({ "name": name, "suspect": "s", "role": role, "access": access, "statistic": statistic,
+        json!({ "name": name, "suspect": if role == "innocent" { "i" } else { "s" }, "role": role, "access": access, "statistic": statistic,
                 "epoch": "2026-q4", "sources": ["teacher"] })
     };
     let absent = |reason: &str| json!({ "value": null, "reason": reason });

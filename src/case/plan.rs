@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+mod sense;
 mod sources;
 
 use super::CaseError;
@@ -320,6 +321,7 @@ impl Plan {
                 "spec: account marks are tested by candidate, which no statistic of a plan does yet",
             );
         }
+        self.check_sense()?;
         self.tests.iter().try_for_each(|test| self.check_test(test))
     }
 
@@ -481,7 +483,10 @@ pub fn statistic_sha256() -> Commitment {
         include_str!("../key.rs"),
         include_str!("../key/genesis.rs"),
         include_str!("plan.rs"),
+        include_str!("plan/sense.rs"),
+        include_str!("plan/sources.rs"),
         include_str!("../law.rs"),
+        include_str!("../law/choice.rs"),
         include_str!("../law/layers.rs"),
         include_str!("../law/streamed.rs"),
         include_str!("../scheme.rs"),
@@ -491,6 +496,7 @@ pub fn statistic_sha256() -> Commitment {
         include_str!("../scheme/payload.rs"),
         include_str!("../scheme/tournament.rs"),
         include_str!("../score.rs"),
+        include_str!("../score/alignment.rs"),
         include_str!("../score/bulk.rs"),
         include_str!("../score/exposure.rs"),
         include_str!("../score/mixed.rs"),

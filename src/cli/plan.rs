@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{Failure, now, output};
-use crate::case::plan::{Plan, SealedFile, SealedPlan};
+use crate::case::plan::{Plan, SealedFile, SealedPlan, statistic_sha256};
+use crate::key::Genesis;
 use crate::source::files::{self, Access};
 
 #[derive(Debug, Subcommand)]
@@ -15,23 +16,41 @@ pub(super) enum Command {
     Seal {
         /// The plan (taggant-plan/1)
         plan: PathBuf,
+        /// The genesis that the plan names: its key id, root and tokenizer are compared
+        #[arg(long, value_name = "FILE")]
+        genesis: PathBuf,
         /// Where to write the sealed plan
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Print what a plan says of this version: the SHA-256 of its statistics' source
+    Version,
 }
 
 pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
-    let Command::Seal { plan, out } = command;
-    let parsed: Plan = serde_json::from_str(&files::read_text(plan)?)
-        .map_err(|error| Failure(format!("{}: {error}", plan.display())))?;
-    let sealed = parsed.seal(&now())?;
+    match command {
+        Command::Seal { plan, genesis, out } => seal(plan, genesis, out)?,
+        Command::Version => output::line(&format!("statistic_sha256  {}", statistic_sha256()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn seal(plan: &Path, genesis: &Path, out: &Path) -> Result<(), Failure> {
+    let wrong = |error: String| Failure(format!("{}: {error}", plan.display()));
+    let parsed: Plan =
+        serde_json::from_str(&files::read_text(plan)?).map_err(|error| wrong(error.to_string()))?;
+    let genesis = Genesis::from_json(&files::read_text(genesis)?)?;
+    parsed
+        .check_genesis(&genesis)
+        .and_then(|()| parsed.check_version())
+        .map_err(|error| wrong(error.to_string()))?;
+    let sealed = parsed.seal(&now()).map_err(|error| wrong(error.to_string()))?;
     write(&sealed, out)?;
     output::line(&format!("sealed {}  {}", sealed.sha256(), out.display()))?;
     output::talk(
         "Have the SHA-256 time-stamped by somebody else before the first probe: this seal's time is this machine's word.",
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Writes a sealed plan.

@@ -56,9 +56,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let sealed = plan::read(&arguments.plan)?;
     let genesis = Genesis::from_json(&files::read_text(&arguments.genesis)?)?;
-    if genesis.root != sealed.plan().genesis_root {
-        return Err(Failure("the genesis is not the one that the plan names: its root differs".to_owned()));
-    }
+    sealed.plan().check_genesis(&genesis)?;
+    sealed.plan().check_version()?;
     let secret = arguments.key.read()?.secret;
     let labels = sealed.spec().labels(&sealed.spec().label());
     let mut openings: Vec<Opening> = Vec::new();

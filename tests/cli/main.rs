@@ -173,7 +173,8 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     let folder = folder("unwritable");
     fs::create_dir_all(folder.join("taken/plan.json")).unwrap();
     fs::write(folder.join("plan.json"), "{}").unwrap();
-    let refused = taggant(&folder, &["plan", "seal", "plan.json", "--out", "sealed.json"]);
+    let refused =
+        taggant(&folder, &["plan", "seal", "plan.json", "--genesis", "g.json", "--out", "sealed.json"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused).contains("missing field `format`"), "{}", said(&refused));
     let refused = taggant(&folder, &["key", "new", "no/such/folder/k.json"]);

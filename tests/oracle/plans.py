@@ -55,8 +55,9 @@ def compared(program, comparisons, number):
     genesis.unlink(missing_ok=True)
     sealed.unlink(missing_ok=True)
     program.run("key", "genesis", *key, "--tokenizer", tokenizer, *epochs, "--spec", spec.text, "--out", genesis)
-    plan = material.plan(key_id(secret), json.loads(genesis.read_text()))
-    program.run("plan", "seal", program.document("plan", plan), "--out", sealed)
+    version = program.run("plan", "version")[1].split()[1]
+    plan = material.plan(key_id(secret), version, json.loads(genesis.read_text()))
+    program.run("plan", "seal", program.document("plan", plan), "--genesis", genesis, "--out", sealed)
     given = program.document("material", {"material": material.pieces})
     command = ["test", "--json", *key, "--genesis", genesis, "--material", given, sealed]
     code, printed, _ = program.run(*command, codes=(0, 1, 3))
@@ -160,7 +161,7 @@ class Material:
     def pool_sha256(self):
         return tokens_sha256(self.prompts)
 
-    def plan(self, key, genesis):
+    def plan(self, key, version, genesis):
         tests = [
             self.test(suspect, role, access, EPOCHS[0])
             for suspect, (role, _) in SUSPECTS.items()
@@ -183,7 +184,7 @@ class Material:
             "tokenizer_sha256": genesis["tokenizer_sha256"],
             "tests": tests,
             "pool": pool,
-            "statistic_sha256": "00" * 32,
+            "statistic_sha256": version,
             "first_served": [{"epoch": epoch, "time": absent} for epoch in EPOCHS],
             "sources": [
                 {"name": "b", "sha256": "00" * 32, "created": absent, "independent": "own-work", "keys": []}
