@@ -25,7 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("attribute", &["canary", "key", "law", "score", "stat"]),
     ("canary", &["key", "law", "stat"]),
     ("source", &["key", "token"]),
-    ("case", &["key", "law", "scheme", "score", "stat", "token"]),
+    ("case", &["attribute", "canary", "key", "law", "scheme", "score", "stat", "token"]),
     (
         "cli",
         &["attribute", "canary", "case", "embed", "key", "law", "scheme", "score", "source", "stat", "token"],

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::canaries::Disclosed;
 use super::material::Material;
-use super::plan::{Plan, SealedPlan, canonical, statistic_sha256};
+use super::plan::{Plan, Planned, SealedPlan, canonical, matchers_sha256, statistic_sha256};
 use super::{Analysis, analyse};
 use crate::key::{Commitment, Genesis, Opening, SchemeKey};
 use crate::source::files::{self, Access, FileError};
@@ -40,6 +41,9 @@ pub struct Bundle {
     pub genesis: Genesis,
     /// The keys handed over, with their proofs.
     pub openings: Vec<Opening>,
+    /// What the operator lays open of its canaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canaries: Option<Disclosed>,
     /// The raw answers.
     pub material: Vec<Material>,
     /// The results.
@@ -69,6 +73,8 @@ pub struct Parts {
     pub genesis: Genesis,
     /// The keys handed over.
     pub openings: Vec<Opening>,
+    /// What the operator lays open of its canaries; none where the plan has none.
+    pub canaries: Option<Disclosed>,
     /// The raw answers.
     pub material: Vec<Material>,
     /// The results.
@@ -92,6 +98,7 @@ impl Bundle {
             seal,
             genesis: parts.genesis,
             openings: parts.openings,
+            canaries: parts.canaries,
             material: parts.material,
             analysis: parts.analysis,
             digests: BTreeMap::new(),
@@ -190,8 +197,8 @@ pub fn check_bytes(bytes: &[u8], outside: &Outside) -> Vec<Check> {
 
 /// The part of the bundle in which a reader of JSON stopped. Canonical JSON is one line, its parts sorted by name.
 fn part_at(bytes: &[u8], error: &serde_json::Error) -> &'static str {
-    const PARTS: [&str; 11] = [
-        "analysis", "created", "digest", "digests", "format", "genesis", "material", "openings", "plan",
+    const PARTS: [&str; 12] = [
+        "analysis", "canaries", "created", "digest", "digests", "format", "genesis", "material", "openings", "plan",
         "program", "seal",
     ];
     let read = &bytes[..bytes.len().min(error.column())];
@@ -199,6 +206,10 @@ fn part_at(bytes: &[u8], error: &serde_json::Error) -> &'static str {
     for part in PARTS {
         let name = format!("\"{part}\":");
         let Some(at) = read[from..].windows(name.len()).position(|window| window == name.as_bytes()) else {
+            // Only canaries may be missing.
+            if part == "canaries" {
+                continue;
+            }
             break;
         };
         (last, from) = (part, from + at);
@@ -307,7 +318,13 @@ fn check_analysis(
                     this version";
         checks.push(Check::unchecked("plan", what));
     }
-    let analysis = match analyse(plan, &bundle.material, keys) {
+    let readers = Planned::Set { value: matchers_sha256() };
+    if plan.canaries().is_some() && bundle.plan.matchers != readers {
+        let what = "this program's readers of canary answers are not the version that the plan names: the answers are read \
+                    with this version";
+        checks.push(Check::unchecked("plan", what));
+    }
+    let analysis = match analyse(plan, &bundle.material, bundle.canaries.as_ref(), keys) {
         Ok(analysis) => analysis,
         Err(error) => {
             return checks.push(Check::failed("analysis", format!("cannot be recomputed: {error}")));
@@ -344,7 +361,7 @@ fn difference(stored: &Value, again: &Value, at: &str) -> Option<String> {
 /// The digest of each object: the top-level parts, openings and material one by one.
 fn digests(bundle: &Value) -> Result<BTreeMap<String, Commitment>, serde_json::Error> {
     let mut found = BTreeMap::new();
-    for part in ["plan", "seal", "genesis", "analysis"] {
+    for part in ["plan", "seal", "genesis", "canaries", "analysis"] {
         if let Some(value) = bundle.get(part) {
             found.insert(part.to_owned(), sha256(value)?);
         }
@@ -516,7 +533,7 @@ mod tests {
             SealedPlan::reopen(bundle.plan.clone(), bundle.seal.time.clone(), bundle.seal.sha256).unwrap();
         let mut keys = vec![invented];
         keys.extend(bundle.openings[1].verify(&bundle.genesis.root).unwrap());
-        bundle.analysis = analyse(&plan, &bundle.material, &keys).unwrap();
+        bundle.analysis = analyse(&plan, &bundle.material, None, &keys).unwrap();
         fail_at(&redigested(&bundle), "openings/0");
     }
 
@@ -570,7 +587,7 @@ mod tests {
         plan.sources[0].keys =
             vec![MarkedUnder { key_id: plan.key_id.clone(), epoch: plan.tests[0].epoch.clone() }];
         let sealed = plan.seal("2026-11-23T10:00:00Z").unwrap();
-        let refused = analyse(&sealed, &draft.material, &keys);
+        let refused = analyse(&sealed, &draft.material, None, &keys);
         assert!(matches!(refused, Err(crate::case::CaseError::DependentSource { .. })), "{refused:?}");
 
         let mut bundle = fixture::fixture().bundle();

@@ -14,7 +14,7 @@ pub(super) fn table(findings: &[Finding]) -> Table {
         "suspect",
         "seen through",
         "draws",
-        "green rate (95 %)",
+        "rate (95 %)",
         "log10 p",
         "log10 e",
         "verdict",
@@ -67,6 +67,7 @@ pub(super) fn stated(log10_p: f64) -> String {
 /// An access as one word.
 pub(super) fn access(access: Access) -> &'static str {
     match access {
+        Access::Canary => "canaries",
         Access::Distributions => "distributions",
         Access::Reading => "reading",
         Access::Text => "text",
