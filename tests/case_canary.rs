@@ -55,6 +55,10 @@ fn test(name: &str, role: &str, suspect: &str, epoch: &str) -> Value {
             "statistic": "canary-remembered", "epoch": epoch, "sources": ["book"] })
 }
 
+fn first_served(epoch: &str) -> Value {
+    json!({ "epoch": epoch, "time": { "value": "2026-10-01T00:00:00Z" } })
+}
+
 fn plan(genesis: &Genesis) -> Value {
     json!({
         "format": "taggant-plan/1",
@@ -80,8 +84,7 @@ fn plan(genesis: &Genesis) -> Value {
             "documents": absent("nobody reads"),
         },
         "statistic_sha256": statistic_sha256(),
-        "first_served": [SERVED, UNUSED].map(|epoch| json!({
-            "epoch": epoch, "time": { "value": "2026-10-01T00:00:00Z" } })),
+        "first_served": [first_served(SERVED), first_served(UNUSED)],
         "sources": [{ "name": "book", "sha256": BOOK.sha256(), "created": { "value": "2026-09-01T00:00:00Z" },
                       "independent": "predates-key", "keys": [] }],
         "reference": absent("no residual"),
@@ -89,7 +92,7 @@ fn plan(genesis: &Genesis) -> Value {
         "canaries": { "value": canaries() },
         "matchers": { "value": matchers_sha256() },
         "exclusions": [],
-        "lambda_grid": (0..=12).collect::<Vec<u8>>(),
+        "lambda_grid": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
         "order": "slots in the order of the plan's ranges",
         "alpha": 1e-6,
         "correction": "holm",
