@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine with Rust 1.95, a C compiler, make, and Python 3.11 with venv and pip.
-.PHONY: bench calibration clippy deny doc fmt oracle python test units
+.PHONY: bench calibration clippy deny doc fmt oracle python rivals test units
 
 # One compile profile, so that the demo, the tests and the benchmarks share a build.
 CARGO = cargo
@@ -60,6 +60,17 @@ calibration:
 # Ratios in one run; never part of the tests.
 bench:
 	$(CARGO) bench --bench core --bench stat --bench decoys
+
+# Beside the packages of others on one core, in one run; the first installs torch and them with pip (5 GB).
+rivals: target/rivals/ready
+	$(CARGO) bench --no-run --bench rivals
+	target/rivals/bin/python benches/rivals.py $(CARGO) bench --quiet --bench rivals
+
+target/rivals/ready: benches/rivals.txt
+	python3 -m venv --clear target/rivals
+	target/rivals/bin/python -m pip install --quiet --requirement benches/rivals.txt
+	target/rivals/bin/python -m pip install --quiet --no-deps synthid-text==0.2.1
+	touch $@
 
 # Needs cargo-deny; the advisory database needs a network.
 deny:

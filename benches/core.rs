@@ -14,17 +14,26 @@ use std::time::Instant;
 use taggant::embed::Embedder;
 use taggant::key::{EpochKey, Secret};
 use taggant::scheme::{Arm, Spec};
-use taggant::score::{Exchange, Provenance, TextStatistic, accounts, count};
+use taggant::score::{Bulk, Exchange, Provenance, TextStatistic, accounts, count};
+use taggant::sort::NoScratch;
 use taggant::stat::candidates::Named;
-use taggant::stat::verdict::verdict_tail;
+use taggant::stat::verdict::Summary;
 
 const VOCABULARY: usize = 131_072;
 
+/// A part of this benchmark, by name.
+type Part = (&'static str, fn(&EpochKey));
+
 fn main() {
     let epoch = Secret::from_bytes([7; 32]).epoch_key(&"bench".parse().unwrap());
-    embedding(&epoch);
-    scoring(&epoch);
-    candidates(&epoch);
+    let parts: [Part; 3] = [("embedding", embedding), ("scoring", scoring), ("candidates", candidates)];
+    // `cargo bench --bench core -- scoring` runs one of them.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    for (_, part) in
+        parts.iter().filter(|(name, _)| asked.is_empty() || asked.iter().any(|part| part == name))
+    {
+        part(&epoch);
+    }
 }
 
 /// Microseconds a call, the best of several rounds: noise only adds.
@@ -65,10 +74,16 @@ fn embedding(epoch: &EpochKey) {
     let time = best(20, 50, || {
         black_box(gumbel.choose(&gumbel.seed(black_box(&[9])), black_box(&p)));
     });
-    println!(
-        "  gumbel/1, 50 survivors {time:8.1} us  {:5.2} x 50 ChaCha20 blocks ({blocks:.1} us)",
-        time / blocks
-    );
+    let said = |name: &str, time: f64| {
+        println!("  {name:<22} {time:8.1} us  {:5.2} x 50 ChaCha20 blocks ({blocks:.1} us)", time / blocks);
+    };
+    said("gumbel/1, 50 survivors", time);
+    let scheme = "tournament/1/w1/d30".parse::<Spec>().unwrap().open(epoch);
+    let Arm::Tournament(tournament) = &scheme.arms()[0] else { return };
+    let time = best(20, 50, || {
+        tournament.reweigh(&tournament.seed(black_box(&[9])), black_box(&mut p));
+    });
+    said("tournament/1 d30, 50", time);
 }
 
 /// Random text: `answers` answers of 500 tokens.
@@ -90,14 +105,16 @@ fn texts(answers: usize) -> Vec<Exchange> {
 fn scoring(epoch: &EpochKey) {
     let exchanges = texts(1_000);
     println!("distinct draws of text, de-duplicated and tested, one core");
-    for spec in ["green/1/w1/b2/t1", "green/1/w2/b2/t1", "gumbel/1/w4"] {
+    for spec in ["green/1/w1/b2/t1", "green/1/w2/b2/t1", "green/1/w4/b2/t1", "gumbel/1/w4"] {
         let scheme = spec.parse::<Spec>().unwrap().open(epoch);
         let mut draws = 0;
-        let time = best(3, 1, || {
-            let evidence = count(scheme.spec().width(), &exchanges, TextStatistic::Distinct).unwrap();
-            let opened = evidence.open(&scheme).unwrap();
-            draws = opened.as_slice().len();
-            black_box(verdict_tail(opened).unwrap());
+        let time = best(10, 1, || {
+            let mut bulk = Bulk::new(scheme.spec().width(), TextStatistic::Distinct);
+            exchanges.iter().zip(0..).for_each(|(exchange, cluster)| bulk.add(exchange, cluster).unwrap());
+            let sorted = bulk.sorted(&NoScratch).unwrap();
+            draws = sorted.distinct;
+            let opened = sorted.open(&scheme, &|_| ()).unwrap().unwrap();
+            black_box(Summary::of_streamed(opened, 1_000).unwrap());
         });
         println!("  {spec:<20} {draws} draws, {:5.2} million a second", draws as f64 / time);
     }

@@ -31,6 +31,7 @@ mod evidence;
 mod expand;
 mod family;
 mod fault;
+mod likelihood;
 #[cfg(feature = "lint")]
 pub mod lint;
 mod matching;
@@ -44,6 +45,7 @@ pub use book::{Book, Contents, FORMAT as BOOK_FORMAT, OpenedKeys, Pick, Picks};
 pub use evidence::{Asked, Evidence, EvidenceError, Scoring, Sequence};
 pub use family::{Class, FORMAT as FAMILIES_FORMAT, Families, Source};
 pub use fault::{Fault, Problem};
+pub use likelihood::{Likelihoods, favourites};
 pub use matching::{Answer, Matcher, second_reading};
 pub use refuse::refused;
 pub use respond::{

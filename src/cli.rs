@@ -1,5 +1,6 @@
 //! The command line: arguments in two stages (parsed, then checked), data on stdout, talk on stderr.
 
+mod bulk;
 mod calibrate;
 mod canary;
 mod case;
@@ -17,6 +18,7 @@ mod rows;
 mod score;
 mod screen;
 mod serve;
+mod size;
 mod test;
 mod verdict;
 

@@ -8,6 +8,7 @@ mod candidates;
 mod choice;
 mod foreign;
 mod layers;
+mod streamed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ pub use candidates::{Candidates, Weighted};
 pub use choice::{Choices, SIBLINGS_MAX, Scores, ScoresError, WholeChoice, WholeChoices};
 pub use foreign::{Correlation, Foreign, ForeignLaw, Offsets};
 pub use layers::{Layers, LayersError};
+pub use streamed::{Rounding, StreamError, Streamed};
 
 /// γ as a whole number of lanes: P(lane < threshold) = threshold / 2ᵇ exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,6 +161,8 @@ pub const COEFFICIENT_MAX: i32 = 127;
 #[derive(Clone, Debug)]
 pub struct Tally<I> {
     entries: Vec<Tallied<I>>,
+    /// Whether they are sorted, each input once.
+    merged: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -171,11 +175,12 @@ struct Tallied<I> {
 impl<I: Ord> Tally<I> {
     /// A tally of nothing.
     pub fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), merged: true }
     }
 
     /// Adds `coefficient` to the draw of `input`. The draw belongs to the first `cluster` (exchange) that names it.
     pub fn add(&mut self, input: I, coefficient: f64, cluster: u32) {
+        self.merged &= self.entries.last().is_none_or(|last| last.input < input);
         self.entries.push(Tallied { input, coefficient, cluster });
     }
 
@@ -202,6 +207,9 @@ impl<I: Ord> Tally<I> {
 
     /// Sorts by input and sums the coefficients of equal ones, in the order in which they were added.
     fn merge(&mut self) {
+        if std::mem::replace(&mut self.merged, true) {
+            return;
+        }
         self.entries.sort_by(|a, b| a.input.cmp(&b.input));
         self.entries.dedup_by(|later, first| {
             let same = later.input == first.input;
@@ -396,10 +404,10 @@ fn scale_factor(scale: Scale, magnitudes: impl Iterator<Item = f64>) -> f64 {
     if magnitudes.is_empty() {
         return 1.0;
     }
-    magnitudes.sort_by(f64::total_cmp);
     let last = magnitudes.len() - 1;
     let at = if scale == Scale::Quantile { last - last / 1000 } else { last };
-    f64::from(COEFFICIENT_MAX) / magnitudes[at]
+    let (_, magnitude, _) = magnitudes.select_nth_unstable_by(at, f64::total_cmp);
+    f64::from(COEFFICIENT_MAX) / *magnitude
 }
 
 /// Half to even, and what lies within 10⁻⁹ of a half is one: 127·√(3/12) is 63.5, whatever the last bit of a floating
@@ -424,9 +432,13 @@ impl Kept {
     fn of<I>(entries: &[Tallied<I>], factor: f64) -> Self {
         entries.iter().fold(Self::default(), |sums, entry| {
             let r = entry.coefficient * factor;
-            let a = f64::from(round_clipped(r));
-            sums.with(Self { ar: a * r, aa: a * a, rr: r * r })
+            sums.with(Self::of_one(round_clipped(r), r))
         })
+    }
+
+    fn of_one(a: i32, r: f64) -> Self {
+        let a = f64::from(a);
+        Self { ar: a * r, aa: a * a, rr: r * r }
     }
 
     fn with(self, other: Self) -> Self {

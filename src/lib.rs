@@ -83,8 +83,9 @@
 //! 8. [`canary`]: canary responses: books of sibling sets, serving them, matching answers to them.
 //! 9. [`attribute`]: which accounts a suspect learned from, as far as that can be said, and when to abstain.
 //! 10. [`case`]: sealed plans, findings, verdicts, bundles, reports.
-//! 11. [`source`]: files, keys, rows and models: the rim that does input and output.
-//! 12. `cli`: the `taggant` program (feature `cli`).
+//! 11. [`sort`]: sorting more records than memory holds.
+//! 12. [`source`]: files, keys, rows and models: the rim that does input and output.
+//! 13. `cli`: the `taggant` program (feature `cli`).
 //!
 //! `ARCHITECTURE.md` says what may import what, and what never happens where.
 //!
@@ -110,6 +111,7 @@ pub mod key;
 pub mod law;
 pub mod scheme;
 pub mod score;
+pub mod sort;
 pub mod source;
 pub mod stat;
 pub mod token;

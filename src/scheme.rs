@@ -376,7 +376,7 @@ impl Arm {
 
     /// Draws of one token each at many windows, four at a time.
     pub fn singles(&self) -> Singles<'_> {
-        Singles { arm: self, waiting: Vec::with_capacity(4) }
+        Singles { arm: self, places: Vec::with_capacity(4), coins: Vec::with_capacity(4) }
     }
 
     /// The draws of one token at each of several windows, as [`Arm::word`] gives them.
@@ -428,28 +428,41 @@ fn to_f64(sum: i64) -> f64 {
 #[derive(Debug)]
 pub struct Singles<'a> {
     arm: &'a Arm,
-    waiting: Vec<(usize, (Seed, TokenId))>,
+    places: Vec<usize>,
+    coins: Vec<(Seed, TokenId)>,
 }
 
 impl Singles<'_> {
     /// `words[at]` is to hold the word of `token` at the window of `seed`, once [`finish`](Self::finish) was called.
     pub fn add(&mut self, at: usize, seed: Seed, token: TokenId, words: &mut [u32]) {
-        self.waiting.push((at, (seed, token)));
-        if self.waiting.len() == 4 {
-            let (places, coins): (Vec<usize>, Vec<_>) = self.waiting.drain(..).unzip();
-            if let Ok(coins) = coins.try_into() {
-                let found = self.arm.words_at(&coins);
-                places.into_iter().zip(found).for_each(|(at, word)| words[at] = word);
-            }
+        self.places.push(at);
+        self.coins.push((seed, token));
+        if let Some(coins) = self.coins.first_chunk() {
+            let found = self.arm.words_at(coins);
+            self.places.iter().zip(found).for_each(|(at, word)| words[*at] = word);
+            self.places.clear();
+            self.coins.clear();
         }
     }
 
     /// Looks up those that are left.
     pub fn finish(self, words: &mut [u32]) {
-        for (at, (seed, token)) in self.waiting {
+        for (at, (seed, token)) in self.places.into_iter().zip(self.coins) {
             words[at] = self.arm.word(&seed, token);
         }
     }
+}
+
+/// Tokens with a positive probability, in order.
+fn survivors(probabilities: &[f32]) -> impl Iterator<Item = (TokenId, f32)> {
+    /// Probabilities that are looked at together: after a truncation nearly all hold zeros only, and a sum of bits is
+    /// quicker than as many branches.
+    const CHUNK: usize = 64;
+    let chunks = (0..).step_by(CHUNK).zip(probabilities.chunks(CHUNK));
+    chunks
+        .filter(|(_, chunk)| chunk.iter().fold(0, |bits, p| bits | p.to_bits()) != 0)
+        .flat_map(|(start, chunk)| (start..).zip(chunk.iter().copied()))
+        .filter(|(_, p)| *p > 0.0)
 }
 
 /// `w<width>`.

@@ -7,11 +7,14 @@
 //! - *Adaptive* ([`Reading`]): the suspect reads text marked under the scored key. It predicts; each window is opened
 //!   once, after the prediction was fixed; its only verdict is an e-process.
 //!
+//! Text is counted by sorting its draws ([`Bulk`]), which need not fit into memory.
+//!
 //! Text under another engine's mark ([`Occurrences`]) is neither: its draws rest on what that engine's generator is assumed
 //! to do, and no verdict is made of them.
 
 mod accounts;
 pub mod alignment;
+mod bulk;
 mod exposure;
 mod foreign;
 mod mixed;
@@ -19,18 +22,22 @@ mod reading;
 mod residual;
 mod rows;
 mod sums;
+mod walk;
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use serde::{Deserialize, Serialize};
 
+use crate::key::prf::Seed;
 use crate::law::{Draws, Origin, SameOrigin, Scale, Tally, Weighted, Whole};
 use crate::scheme::{Arm, Scheme};
 use crate::token::{TokenId, Width};
+use walk::{Shown, Walk};
 
 pub use accounts::accounts;
+pub use bulk::{Bulk, Progress, Sorted};
 pub use exposure::{Exposure, Exposures};
 pub use foreign::{ForeignSkipped, Occurrences, occurrences};
 pub use mixed::{Counted, Mixed};
@@ -76,12 +83,25 @@ pub enum TextStatistic {
 }
 
 impl TextStatistic {
+    /// The coefficient of a draw that occurs so often, before it is rounded.
+    fn of(self, occurrences: f64) -> f64 {
+        match self {
+            Self::Distinct => 1.0,
+            Self::RootCount => occurrences.sqrt(),
+        }
+    }
+
+    /// How it is rounded.
+    fn scale(self) -> Scale {
+        match self {
+            Self::Distinct => Scale::Unit,
+            Self::RootCount => Scale::Max,
+        }
+    }
+
     /// Coefficients from the number of occurrences.
     fn whole(self, occurrences: Tally<Coin>) -> Whole<Coin> {
-        match self {
-            Self::Distinct => occurrences.map(|_| 1.0).whole(Scale::Unit),
-            Self::RootCount => occurrences.map(f64::sqrt).whole(Scale::Max),
-        }
+        occurrences.map(|occurrences| self.of(occurrences)).whole(self.scale())
     }
 }
 
@@ -126,29 +146,12 @@ pub struct Coin {
 /// Windows by number, each once.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
-    hasher: DefaultHashBuilder,
-    numbers: HashTable<u32>,
     /// One after the other.
     tokens: Vec<TokenId>,
     ends: Vec<usize>,
 }
 
 impl Windows {
-    /// The number of `window`, new or known.
-    pub fn number(&mut self, window: &[TokenId]) -> u32 {
-        let Self { hasher, numbers, tokens, ends } = self;
-        let same = |number: &u32| slice(tokens, ends, *number) == window;
-        let hash = hasher.hash_one(window);
-        if let Some(number) = numbers.find(hash, same) {
-            return *number;
-        }
-        let number = u32::try_from(ends.len()).unwrap_or(u32::MAX);
-        tokens.extend_from_slice(window);
-        ends.push(tokens.len());
-        numbers.insert_unique(hash, number, |number| hasher.hash_one(slice(tokens, ends, *number)));
-        number
-    }
-
     /// The window of a number.
     pub fn get(&self, number: u32) -> &[TokenId] {
         slice(&self.tokens, &self.ends, number)
@@ -167,6 +170,41 @@ impl Windows {
     /// Whether there is no window.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// Appends a window that is none of the others; gives its number.
+    fn push(&mut self, window: &[TokenId]) -> u32 {
+        let number = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
+        self.tokens.extend_from_slice(window);
+        self.ends.push(self.tokens.len());
+        number
+    }
+}
+
+/// Gives windows their numbers, as they come.
+#[derive(Clone, Debug, Default)]
+pub struct Numbering {
+    hasher: DefaultHashBuilder,
+    numbers: HashTable<u32>,
+    windows: Windows,
+}
+
+impl Numbering {
+    /// The number of `window`, new or known.
+    pub fn number(&mut self, window: &[TokenId]) -> u32 {
+        let Self { hasher, numbers, windows } = self;
+        let hash = hasher.hash_one(window);
+        if let Some(number) = numbers.find(hash, |number| windows.get(*number) == window) {
+            return *number;
+        }
+        let number = windows.push(window);
+        numbers.insert_unique(hash, number, |number| hasher.hash_one(windows.get(*number)));
+        number
+    }
+
+    /// The windows so far.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
     }
 }
 
@@ -219,17 +257,11 @@ impl Evidence {
     /// the coefficients.
     pub fn open(&self, scheme: &Scheme) -> Result<Draws, ScoreError> {
         self.check(scheme)?;
-        pooled(scheme.arms().iter().map(|arm| self.open_arm(arm)))
+        of_arms(scheme.arms().iter().map(|arm| self.open_arm(arm)), Draws::pool)
     }
 
     fn check(&self, scheme: &Scheme) -> Result<(), ScoreError> {
-        if scheme.coin().is_some() {
-            return Err(ScoreError::Mix);
-        }
-        let width = scheme.spec().width();
-        if width != self.width {
-            return Err(ScoreError::Width { counted: self.width, scheme: width });
-        }
+        check_scheme(self.width, scheme)?;
         if scheme.arms().iter().any(|arm| self.marked_under.contains(&arm.origin())) {
             return Err(ScoreError::DependentSource);
         }
@@ -242,40 +274,61 @@ impl Evidence {
         self.whole.open(arm.law(), arm.origin(), |_| words.next().unwrap_or_default())
     }
 
-    /// The words of all draws. Coefficients are sorted by window and token: each seed is computed once, and the windows
-    /// that one token follows, most of them at wide widths, are looked up several at a time.
+    /// The words of all draws, whose coefficients are sorted by window and token.
     fn words(&self, arm: &Arm) -> Vec<u32> {
         let nonzero = self.whole.entries().iter().filter(|entry| entry.coefficient != 0);
         let coins: Vec<Coin> = nonzero.map(|entry| entry.input).collect();
-        let mut words = vec![0; coins.len()];
-        let mut single = arm.singles();
-        let mut start = 0;
-        for after in coins.chunk_by(|a, b| a.window == b.window) {
-            let seed = arm.seed(self.windows.get(after[0].window));
-            if let [coin] = after {
-                single.add(start, seed, coin.token, &mut words);
-            } else {
-                let mut lanes = seed.lanes();
-                let of_window = words[start..].iter_mut().zip(after);
-                of_window.for_each(|(word, coin)| *word = arm.word_in(&mut lanes, coin.token));
-            }
-            start += after.len();
-        }
-        single.finish(&mut words);
-        words
+        let seed = |coin: &Coin| arm.seed(self.windows.get(coin.window));
+        words(arm, &coins, |a, b| a.window == b.window, seed, |coin| coin.token)
     }
 }
 
-/// The draws of unrelated keys as one set.
-fn pooled(draws: impl Iterator<Item = Draws>) -> Result<Draws, ScoreError> {
-    let mut pooled: Option<Draws> = None;
-    for more in draws {
-        pooled = Some(match pooled {
-            None => more,
-            Some(earlier) => earlier.pool(more)?,
-        });
+/// The words of draws that stand by window: each seed is computed once, and the windows that one token follows, most of them
+/// at wide widths, are looked up several at a time.
+fn words<C>(
+    arm: &Arm,
+    coins: &[C],
+    same_window: impl Fn(&C, &C) -> bool,
+    seed: impl Fn(&C) -> Seed,
+    token: impl Fn(&C) -> TokenId,
+) -> Vec<u32> {
+    let mut words = vec![0; coins.len()];
+    let mut single = arm.singles();
+    let mut start = 0;
+    for after in coins.chunk_by(same_window) {
+        let seed = seed(&after[0]);
+        if let [coin] = after {
+            single.add(start, seed, token(coin), &mut words);
+        } else {
+            let mut lanes = seed.lanes();
+            let of_window = words[start..].iter_mut().zip(after);
+            of_window.for_each(|(word, coin)| *word = arm.word_in(&mut lanes, token(coin)));
+        }
+        start += after.len();
     }
-    pooled.ok_or(ScoreError::NoArm)
+    single.finish(&mut words);
+    words
+}
+
+/// Refuses schemes of another width, and mixes.
+fn check_scheme(width: Width, scheme: &Scheme) -> Result<(), ScoreError> {
+    if scheme.coin().is_some() {
+        return Err(ScoreError::Mix);
+    }
+    let of_scheme = scheme.spec().width();
+    if of_scheme != width {
+        return Err(ScoreError::Width { counted: width, scheme: of_scheme });
+    }
+    Ok(())
+}
+
+/// The draws of a scheme's arms, whose keys are unrelated, as one set.
+fn of_arms<D>(
+    mut arms: impl Iterator<Item = D>,
+    pool: impl Fn(D, D) -> Result<D, SameOrigin>,
+) -> Result<D, ScoreError> {
+    let first = arms.next().ok_or(ScoreError::NoArm)?;
+    Ok(arms.try_fold(first, pool)?)
 }
 
 /// Counts the draws of `exchanges` for windows of `width`: no key is involved.
@@ -286,11 +339,11 @@ fn pooled(draws: impl Iterator<Item = Draws>) -> Result<Draws, ScoreError> {
 /// # Errors
 /// Marked inputs at width 0, where no exclusion helps; or more than 2³² − 1 exchanges.
 pub fn count(width: Width, exchanges: &[Exchange], statistic: TextStatistic) -> Result<Evidence, ScoreError> {
-    let mut counter = Counter::new(width);
+    let mut bulk = Bulk::new(width, statistic);
     for (exchange, cluster) in exchanges.iter().zip(0..) {
-        counter.exchange(exchange, cluster)?;
+        bulk.add(exchange, cluster)?;
     }
-    Ok(counter.finish(statistic))
+    Ok(bulk.evidence())
 }
 
 /// Why a position gives no draw of its own, or the coin it shows.
@@ -322,11 +375,12 @@ struct Count {
     cluster: u32,
 }
 
-/// Walks over exchanges and decides, position by position, which draw each shows.
+/// Walks over exchanges and says, position by position, which draw each shows and whether it came before. (To count draws
+/// alone, [`count`] is quicker.)
 #[derive(Clone, Debug)]
 pub struct Counter {
     width: Width,
-    windows: Windows,
+    windows: Numbering,
     counts: HashMap<Coin, Count>,
     skipped: Skipped,
     positions: u64,
@@ -337,7 +391,7 @@ impl Counter {
     pub fn new(width: Width) -> Self {
         Self {
             width,
-            windows: Windows::default(),
+            windows: Numbering::default(),
             counts: HashMap::new(),
             skipped: Skipped::default(),
             positions: 0,
@@ -349,84 +403,35 @@ impl Counter {
     /// # Errors
     /// Marked inputs at width 0.
     pub fn exchange(&mut self, exchange: &Exchange, cluster: u32) -> Result<Vec<Position>, ScoreError> {
-        check_input(self.width, exchange)?;
-        let context = [&exchange.prompt[..], &exchange.response[..]].concat();
-        let prompt = exchange.prompt.len();
-        let excluded = windows_of_prompt(self.width, exchange);
-        let first_known = if exchange.whole_context { 0 } else { prompt };
-        let position = |at| self.position(exchange, &context, at, first_known, &excluded, cluster);
-        Ok((prompt..context.len()).map(position).collect())
+        let walk = Walk::new(self.width, exchange)?;
+        Ok(walk.positions().map(|at| self.position(walk.at(at), cluster)).collect())
     }
 
-    /// The evidence: one coefficient a distinct draw.
-    pub fn finish(self, statistic: TextStatistic) -> Evidence {
-        let mut tally = Tally::new();
-        for (coin, count) in self.counts {
-            tally.add(coin, f64::from(count.seen), count.cluster);
-        }
-        let (skipped, positions) = (self.skipped, self.positions);
-        Evidence {
-            width: self.width,
-            windows: self.windows,
-            whole: statistic.whole(tally),
-            marked_under: BTreeSet::new(),
-            skipped,
-            positions,
-        }
-    }
-
-    fn position(
-        &mut self,
-        exchange: &Exchange,
-        context: &[TokenId],
-        at: usize,
-        first_known: usize,
-        excluded: &HashSet<&[TokenId]>,
-        cluster: u32,
-    ) -> Position {
+    fn position(&mut self, shown: Shown<'_>, cluster: u32) -> Position {
         self.positions += 1;
-        if exchange.provenance == Provenance::Marked {
-            self.skipped.marked_input += 1;
-            return Position::MarkedInput;
+        match shown {
+            Shown::Draw(window, token) => {
+                let coin = Coin { window: self.windows.number(window), token };
+                let count = self.counts.entry(coin).or_insert(Count { seen: 0, cluster });
+                count.seen += 1;
+                let repeat = if count.seen == 1 { Repeat::First } else { Repeat::Again };
+                self.skipped.repeated += u64::from(repeat == Repeat::Again);
+                Position::Draw(coin, repeat)
+            }
+            Shown::MarkedInput => {
+                self.skipped.marked_input += 1;
+                Position::MarkedInput
+            }
+            Shown::PromptWindow => {
+                self.skipped.prompt_window += 1;
+                Position::PromptWindow
+            }
+            Shown::ShortWindow => {
+                self.skipped.short_window += 1;
+                Position::ShortWindow
+            }
         }
-        let window = self.width.window(context, at).filter(|_| at - self.width.tokens() >= first_known);
-        let Some(window) = window else {
-            self.skipped.short_window += 1;
-            return Position::ShortWindow;
-        };
-        if excluded.contains(looked_up(self.width, context, at)) {
-            self.skipped.prompt_window += 1;
-            return Position::PromptWindow;
-        }
-        let coin = Coin { window: self.windows.number(window), token: context[at] };
-        let count = self.counts.entry(coin).or_insert(Count { seen: 0, cluster });
-        count.seen += 1;
-        let repeat = if count.seen == 1 { Repeat::First } else { Repeat::Again };
-        self.skipped.repeated += u64::from(repeat == Repeat::Again);
-        Position::Draw(coin, repeat)
     }
-}
-
-/// At width 0 no exclusion makes a marked input safe.
-fn check_input(width: Width, exchange: &Exchange) -> Result<(), ScoreError> {
-    if exchange.provenance == Provenance::Marked && width.tokens() == 0 {
-        return Err(ScoreError::MarkedInputAtWidth0);
-    }
-    Ok(())
-}
-
-/// What the prompt rule looks up at position `at`: the window of `width`, at width 0 the token.
-fn looked_up(width: Width, context: &[TokenId], at: usize) -> &[TokenId] {
-    if width.tokens() == 0 { &context[at..=at] } else { width.window(context, at).unwrap_or_default() }
-}
-
-/// What the prompt rule excludes in rows of unknown origin: every window of `width` that lies inside the prompt, the one
-/// at its very end included; at width 0 its tokens.
-fn windows_of_prompt(width: Width, exchange: &Exchange) -> HashSet<&[TokenId]> {
-    if exchange.provenance != Provenance::Unknown {
-        return HashSet::new();
-    }
-    exchange.prompt.windows(width.tokens().max(1)).collect()
 }
 
 /// Why rows cannot be scored.

@@ -8,6 +8,7 @@ pub mod model;
 #[cfg(feature = "models")]
 pub mod reference;
 pub mod response;
+pub mod scratch;
 #[cfg(feature = "models")]
 pub mod spelling;
 pub mod text;

@@ -62,6 +62,7 @@ pub mod cumulant;
 pub mod eprocess;
 pub mod estimate;
 pub mod foreign;
+mod gathered;
 pub mod importance;
 mod inversion;
 pub mod lattice;

@@ -296,7 +296,8 @@ fn a_plan_that_breaks_a_rule_is_not_sealed() {
             plan["matchers"] = absent("none");
         }),
         ("canaries, slots, animal-story: two ranges share slots", &|plan| {
-            plan["canaries"]["value"]["slots"][1] = json!({ "class": "animal-story", "from": 100, "below": 170 });
+            plan["canaries"]["value"]["slots"][1] =
+                json!({ "class": "animal-story", "from": 100, "below": 170 });
         }),
         ("canaries, probes", &|plan| plan["canaries"]["value"]["probes"] = 0.into()),
         ("the statistic does not fit the access", &|plan| plan["tests"][0]["statistic"] = "distinct".into()),
@@ -344,8 +345,12 @@ fn answers_are_those_of_every_planned_slot_in_order() {
     assert!(again.contains("is there again"), "{again}");
     let other = Case::refused(|case| case.probes(0)[0].slot = closed);
     assert!(other.contains("stays closed for a court's replication"), "{other}");
-    let stranger = Case::refused(|case| case.probes(0)[0].slot = BOOK.of_class("lesson-plan").nth(50).unwrap());
-    assert!(stranger.contains("stays closed") || stranger.contains("in none of the plan's ranges"), "{stranger}");
+    let stranger =
+        Case::refused(|case| case.probes(0)[0].slot = BOOK.of_class("lesson-plan").nth(50).unwrap());
+    assert!(
+        stranger.contains("stays closed") || stranger.contains("in none of the plan's ranges"),
+        "{stranger}"
+    );
     let prompt = Case::refused(|case| case.probes(0)[1].prompt.push('!'));
     assert!(prompt.contains("probe 1: the prompt is not the one"), "{prompt}");
     let swapped = Case::refused(|case| case.probes(0).swap(0, 4));

@@ -1,6 +1,7 @@
 //! Experiments behind Taggant's embedded models and recorded results.
 
 mod bases;
+mod canaries;
 mod corpus;
 mod curve;
 mod paraphrase;
@@ -20,6 +21,7 @@ usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--
        taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-passes N] [--student-passes N] [--seed S]
        taggant-lab strength --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
        taggant-lab evasions --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
+       taggant-lab canaries [--seeds N] [--models FOLDER]
        taggant-lab table FILE.jsonl
        taggant-lab curve FILE.jsonl
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
         Some("bases") => bases(&arguments[1..]),
+        Some("canaries") => canaries(&arguments[1..]),
         Some("corpus") => corpus(&arguments[1..]),
         Some("curve") => match &arguments[1..] {
             [file] => curve::print(Path::new(file)),
@@ -97,6 +100,12 @@ fn strength(arguments: &[String], runs: fn(u64) -> Vec<strength::Run>) -> corpus
     };
     let (seeds, threads) = (number("--seeds", 3)?, number("--threads", 2)? as usize);
     strength::run(&path("--out")?, &path("--models")?, runs(seeds), threads)
+}
+
+fn canaries(arguments: &[String]) -> corpus::Result<()> {
+    let seeds = option(arguments, "--seeds").unwrap_or("3");
+    let seeds = seeds.parse().map_err(|_| format!("--seeds {seeds}: not a whole number"))?;
+    canaries::run(option(arguments, "--models").map(Path::new), seeds)
 }
 
 /// The argument after `name`.

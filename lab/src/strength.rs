@@ -270,7 +270,7 @@ fn harvest(lab: &Lab, run: &Run) -> Result<Harvest> {
 }
 
 /// Answers of `model` with `tokens` tokens in all.
-fn write(
+pub(crate) fn write(
     lab: &Lab,
     model: &SmallModel,
     embedder: Option<&Embedder>,

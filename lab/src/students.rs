@@ -4,7 +4,7 @@ use crate::corpus::Result;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use taggant::embed::Embedder;
-use taggant::key::Secret;
+use taggant::key::{EpochKey, Secret};
 use taggant::scheme::{Scheme, Spec};
 use taggant::score::{Exchange, Provenance};
 use taggant::source::model::{END, Embedded, embedded};
@@ -73,7 +73,8 @@ impl Lab {
         self.write(model, prompts, ANSWER, embedder, Sampler::new(sampling, stream(purpose))?)
     }
 
-    fn write(
+    /// Answers of at most `max_tokens` tokens.
+    pub(crate) fn write(
         &self,
         model: &SmallModel,
         prompts: &[Vec<TokenId>],
@@ -146,10 +147,15 @@ pub(crate) fn rows(model: &SmallModel, exchanges: &[&Exchange]) -> Result<Vec<Ve
     Ok(rows)
 }
 
-/// A key of the lab's, which never serves anybody.
+/// A spec under a key of the lab's.
 pub(crate) fn scheme(spec: Spec, purpose: &str) -> Result<Scheme> {
+    Ok(spec.open(&epoch_key(purpose)?))
+}
+
+/// A key of the lab's, which never serves anybody.
+pub(crate) fn epoch_key(purpose: &str) -> Result<EpochKey> {
     let secret = Sha256::new().chain_update("taggant lab, never for service\0").chain_update(purpose);
-    Ok(spec.open(&Secret::from_bytes(secret.finalize().into()).epoch_key(&"lab".parse()?)))
+    Ok(Secret::from_bytes(secret.finalize().into()).epoch_key(&"lab".parse()?))
 }
 
 /// A seed for each purpose.

@@ -71,6 +71,9 @@ pub enum EvidenceError {
     /// A slot or sibling that the book does not have.
     #[error("slot {0} is not in the book, or an answer names a sibling that it does not have")]
     Unknown(u64),
+    /// Log-probabilities that are not one finite number a sibling.
+    #[error("slot {0} needs one finite log-probability for each of its {1} siblings")]
+    Likelihoods(u64, usize),
     /// Scores that no slot has.
     #[error(transparent)]
     Scores(#[from] ScoresError),
@@ -130,6 +133,10 @@ impl Evidence {
         Ok(Self { choices: choices.whole(scale), slots: asked.len() as u64, silent })
     }
 
+    pub(super) fn of_choices(choices: WholeChoices<Pick>, slots: u64, silent: u64) -> Self {
+        Self { choices, slots, silent }
+    }
+
     /// The scores, slot by slot.
     pub fn choices(&self) -> &WholeChoices<Pick> {
         &self.choices
@@ -184,20 +191,24 @@ impl<'a> Sequence<'a> {
 }
 
 fn check(book: &Book, asked: &Asked, probes: usize, kept: bool) -> Result<(), EvidenceError> {
-    let slot = asked.pick.slot;
-    if book.siblings(slot).is_none() {
-        return Err(EvidenceError::Unknown(slot));
-    }
-    match (book.is_closed(slot), kept) {
-        (true, false) => return Err(EvidenceError::Closed(slot)),
-        (false, true) => return Err(EvidenceError::NotKept(slot)),
-        _ => {}
-    }
+    check_slot(book, asked.pick.slot, kept)?;
     let answers = asked.answers.len();
     if answers == probes {
         Ok(())
     } else {
         Err(EvidenceError::Probes { pick: asked.pick.clone(), answers, planned: probes })
+    }
+}
+
+/// A slot of the book, of those kept for a replication or of the others.
+pub(super) fn check_slot(book: &Book, slot: u64, kept: bool) -> Result<(), EvidenceError> {
+    if book.siblings(slot).is_none() {
+        return Err(EvidenceError::Unknown(slot));
+    }
+    match (book.is_closed(slot), kept) {
+        (true, false) => Err(EvidenceError::Closed(slot)),
+        (false, true) => Err(EvidenceError::NotKept(slot)),
+        _ => Ok(()),
     }
 }
 

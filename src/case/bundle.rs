@@ -8,6 +8,7 @@ mod outside;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -190,16 +191,31 @@ pub fn check_bytes(bytes: &[u8], outside: &Outside) -> Vec<Check> {
             check_content(&bundle, &value, &mut checks);
             checks.extend(outside.compare(&bundle));
         }
-        Err(error) => checks.push(Check::failed("bundle", format!("not a {FORMAT} bundle: {error}"))),
+        Err(error) => checks.push(unreadable(&value, &error)),
     }
     checks
+}
+
+/// What no bundle has, named by the part that it is in.
+fn unreadable(bundle: &Value, error: &serde_json::Error) -> Check {
+    fn part<T: DeserializeOwned>(bundle: &Value, name: &str) -> Option<Check> {
+        let error = serde_json::from_value::<T>(bundle.get(name)?.clone()).err()?;
+        Some(Check::failed(name, format!("not that of a {FORMAT} bundle: {error}")))
+    }
+    part::<Plan>(bundle, "plan")
+        .or_else(|| part::<Genesis>(bundle, "genesis"))
+        .or_else(|| part::<Vec<Opening>>(bundle, "openings"))
+        .or_else(|| part::<Disclosed>(bundle, "canaries"))
+        .or_else(|| part::<Vec<Material>>(bundle, "material"))
+        .or_else(|| part::<Analysis>(bundle, "analysis"))
+        .unwrap_or_else(|| Check::failed("bundle", format!("not a {FORMAT} bundle: {error}")))
 }
 
 /// The part of the bundle in which a reader of JSON stopped. Canonical JSON is one line, its parts sorted by name.
 fn part_at(bytes: &[u8], error: &serde_json::Error) -> &'static str {
     const PARTS: [&str; 12] = [
-        "analysis", "canaries", "created", "digest", "digests", "format", "genesis", "material", "openings", "plan",
-        "program", "seal",
+        "analysis", "canaries", "created", "digest", "digests", "format", "genesis", "material", "openings",
+        "plan", "program", "seal",
     ];
     let read = &bytes[..bytes.len().min(error.column())];
     let (mut last, mut from) = ("bundle", 0);

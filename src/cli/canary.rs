@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Failure, key, output};
 use crate::canary::{Assignment, BOOK_FORMAT, Book, Contents, EMBEDDED, Families, SiblingSet, WRITTEN};
-use crate::key::Epoch;
+use crate::key::{Epoch, EpochKey};
 use crate::source::files::{self, Access};
 
 #[derive(Debug, Subcommand)]
@@ -27,6 +27,29 @@ pub(super) enum Command {
     Respond(serve::Arguments),
     /// What a suspect's answers show: an exploration, never a verdict
     Score(look::Arguments),
+}
+
+/// A book, and the key that picks from it.
+#[derive(Debug, Args)]
+struct Keyed {
+    /// The book
+    #[arg(long)]
+    book: PathBuf,
+    #[command(flatten)]
+    key: key::Key,
+    /// The epoch, such as 2026-q4@quicknet:<round>:<randomness>
+    #[arg(long)]
+    epoch: Epoch,
+}
+
+impl Keyed {
+    fn book(&self) -> Result<Book, Failure> {
+        book(&self.book)
+    }
+
+    fn epoch_key(&self) -> Result<EpochKey, Failure> {
+        Ok(self.key.read()?.secret.epoch_key(&self.epoch))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -56,14 +79,8 @@ pub(super) struct New {
 
 #[derive(Debug, Args)]
 pub(super) struct Assign {
-    /// The book
-    #[arg(long)]
-    book: PathBuf,
     #[command(flatten)]
-    key: key::Key,
-    /// The epoch, such as 2026-q4@quicknet:<round>:<randomness>
-    #[arg(long)]
-    epoch: Epoch,
+    keyed: Keyed,
     /// Check this document instead of making one
     #[arg(long, value_name = "FILE.json")]
     check: Option<PathBuf>,
@@ -139,9 +156,9 @@ fn sets(arguments: &New) -> Result<Vec<SiblingSet>, Failure> {
 }
 
 fn assign(arguments: &Assign) -> Result<(), Failure> {
-    let book = book(&arguments.book)?;
-    let key = arguments.key.read()?.secret.epoch_key(&arguments.epoch);
-    let round = arguments.epoch.round()?;
+    let book = arguments.keyed.book()?;
+    let key = arguments.keyed.epoch_key()?;
+    let round = arguments.keyed.epoch.round()?;
     if round.is_none() {
         output::talk("The epoch's name ends in no public round: the key could have been picked to fit.");
     }

@@ -115,6 +115,14 @@ impl Counting {
         Ok(Self::Text { spec, statistic })
     }
 
+    /// How draws are counted that can be sorted, one row after the other; none where rows have to be looked at together.
+    pub(super) fn sorted(&self) -> Option<TextStatistic> {
+        match self {
+            Self::Text { spec, statistic } if !matches!(spec, Spec::Mix(_)) => Some(*statistic),
+            Self::Text { .. } | Self::Residual { .. } | Self::Distributions(_) => None,
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Text { statistic: TextStatistic::Distinct, .. } => "distinct",

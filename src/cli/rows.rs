@@ -62,22 +62,48 @@ pub(super) fn exchange(row: &Row, tokenizer: Option<&Tokenizer>) -> Result<Excha
     Ok(Exchange { prompt, response, whole_context, provenance: Provenance::Unknown })
 }
 
-/// Compares the answers that are given as tokens and as text. A token that ends an answer is no part of its text.
+/// Answers that are given as tokens and as text, to be compared. A token that ends an answer is no part of its text.
+#[derive(Debug)]
+pub(super) struct Trips {
+    teacher: Spelt,
+    answers: Vec<Exchange>,
+    texts: Vec<Vec<TokenId>>,
+}
+
+impl Trips {
+    /// None yet; none at all without a tokenizer that spells.
+    pub(super) fn new(tokenizer: Option<&Tokenizer>) -> Option<Self> {
+        let teacher = Spelt::new(tokenizer?.clone()).ok()?;
+        Some(Self { teacher, answers: Vec::new(), texts: Vec::new() })
+    }
+
+    /// Takes a row in, if it has both.
+    pub(super) fn add(&mut self, row: &Row, exchange: &Exchange) -> Result<(), Failure> {
+        let text = row.fields.get("response").and_then(|text| text.as_str());
+        let Some(text) = text.filter(|_| matches!(row.response, Content::Tokens(_))) else { return Ok(()) };
+        let mut answer = exchange.clone();
+        while answer.response.pop_if(|last| self.teacher.bytes(*last).is_none()).is_some() {}
+        self.answers.push(answer);
+        self.texts.push(self.teacher.tokenizer().encode(text)?);
+        Ok(())
+    }
+
+    /// The comparison, if any row had both.
+    pub(super) fn finish(self, width: Width) -> Result<Option<RoundTrip>, Failure> {
+        let Self { answers, texts, .. } = self;
+        Ok(if answers.is_empty() { None } else { Some(alignment::round_trip(width, &answers, &texts)?) })
+    }
+}
+
+/// The comparison of all rows that have both.
 pub(super) fn round_trip(
     rows: &[Row],
     width: Width,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Option<RoundTrip>, Failure> {
-    let Some(teacher) = tokenizer.and_then(|tokenizer| Spelt::new(tokenizer.clone()).ok()) else {
-        return Ok(None);
-    };
-    let (mut answers, mut texts) = (Vec::new(), Vec::new());
+    let Some(mut trips) = Trips::new(tokenizer) else { return Ok(None) };
     for row in rows.iter().filter(|row| matches!(row.response, Content::Tokens(_))) {
-        let Some(text) = row.fields.get("response").and_then(|text| text.as_str()) else { continue };
-        let mut answer = exchange(row, Some(teacher.tokenizer()))?;
-        while answer.response.pop_if(|last| teacher.bytes(*last).is_none()).is_some() {}
-        answers.push(answer);
-        texts.push(teacher.tokenizer().encode(text)?);
+        trips.add(row, &exchange(row, tokenizer)?)?;
     }
-    Ok(if answers.is_empty() { None } else { Some(alignment::round_trip(width, &answers, &texts)?) })
+    trips.finish(width)
 }

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
+use taggant_model::tokenizer::Tokenizer;
 
+use super::bulk::{self, Job, Scored};
 use super::counting::{self, Count, Counting};
 use super::{Failure, key, output, rows, screen, verdict};
 use crate::key::{Epoch, KeyId, Secret};
@@ -32,6 +34,8 @@ pub(super) struct Arguments {
     spec: Spec,
     #[command(flatten)]
     counting: counting::Arguments,
+    #[command(flatten)]
+    bulk: bulk::Arguments,
     /// The tokenizer that the mark was made with: embedded, smollm2, a GGUF file or a tokenizer.json
     #[arg(long, value_name = "TOKENIZER")]
     tokenizer: Option<String>,
@@ -56,10 +60,10 @@ pub(super) struct Report {
     spec: Spec,
     statistic: &'static str,
     references: Vec<String>,
-    rows: usize,
+    rows: u64,
     refused_rows: usize,
     /// Rows that do not say what was asked: marked text in their prompts would go unnoticed.
-    rows_without_prompt: usize,
+    rows_without_prompt: u64,
     positions: u64,
     skipped: Skipped,
     /// Where rows carry tokens and text, and a tokenizer is given: what it would cost to have the text only.
@@ -96,15 +100,61 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn report(arguments: &Arguments, secret: &Secret, file: &Path) -> Result<Report, Failure> {
     let bad = if arguments.skip_bad { BadLines::Skip } else { BadLines::Refuse };
-    let rows = rows::read(file, Kind::Exchanges, bad)?;
     let tokenizer = arguments.tokenizer.as_deref().map(model::tokenizer).transpose()?;
-    let counting = Counting::new(&arguments.counting, arguments.spec, Some(secret), tokenizer.as_ref())?;
-    let by_epoch = by_epoch(&rows.rows, arguments)?;
+    let tokenizer = tokenizer.as_ref();
+    let counting = Counting::new(&arguments.counting, arguments.spec, Some(secret), tokenizer)?;
+    let (epoch, spec) = (arguments.epoch.as_ref(), arguments.spec);
+    let (scored, losses) = match counting.sorted() {
+        Some(statistic) => {
+            let job = Job { file, secret, spec, statistic, epoch, tokenizer, bad };
+            (bulk::score(&job, &arguments.bulk)?, None)
+        }
+        None if arguments.bulk.scratch.is_some() => {
+            return Err(Failure(
+                "--scratch: only text under one scheme, without a reference, is sorted outside memory; score without"
+                    .to_owned(),
+            ));
+        }
+        None => at_once(arguments, secret, &counting, file, tokenizer, bad)?,
+    };
+    for line in &scored.refused {
+        output::talk(&format!("left out: {line}"));
+    }
+    Ok(Report {
+        schema: "taggant/score/1",
+        exploration: "not a verdict: no plan was sealed",
+        key_id: secret.commitment().key_id(),
+        epochs: scored.epochs,
+        spec,
+        statistic: counting.name(),
+        references: arguments.counting.reference.clone(),
+        rows: scored.rows,
+        refused_rows: scored.refused.len(),
+        rows_without_prompt: scored.rows_without_prompt,
+        positions: scored.positions,
+        skipped: scored.skipped,
+        round_trip: scored.round_trip,
+        alignment: losses.map(|losses| losses.report()),
+        summary: scored.summary,
+    })
+}
+
+/// Scores rows that have to be looked at together: mixes, text beside a reference, distributions.
+fn at_once(
+    arguments: &Arguments,
+    secret: &Secret,
+    counting: &Counting,
+    file: &Path,
+    tokenizer: Option<&Tokenizer>,
+    bad: BadLines,
+) -> Result<(Scored, Option<Losses>), Failure> {
+    let rows = rows::read(file, Kind::Exchanges, bad)?;
+    let by_epoch = by_epoch(&rows.rows, arguments.epoch.as_ref())?;
     let mut pooled: Option<Draws> = None;
     let mut alignment: Option<Losses> = None;
     let (mut skipped, mut positions) = (Skipped::default(), 0);
     for (epoch, rows) in &by_epoch {
-        let Count { evidence, losses } = counting.count(rows, tokenizer.as_ref())?;
+        let Count { evidence, losses } = counting.count(rows, tokenizer)?;
         losses.into_iter().for_each(|more| alignment.get_or_insert_default().append(more));
         let draws = evidence.open(&arguments.spec.open(&secret.epoch_key(epoch)))?;
         skipped += evidence.skipped();
@@ -115,48 +165,27 @@ fn report(arguments: &Arguments, secret: &Secret, file: &Path) -> Result<Report,
         });
     }
     let draws = pooled.ok_or_else(|| Failure("every line was refused: nothing to score".to_owned()))?;
-    let report = Report {
-        schema: "taggant/score/1",
-        exploration: "not a verdict: no plan was sealed",
-        key_id: secret.commitment().key_id(),
-        epochs: by_epoch.into_keys().collect(),
-        spec: arguments.spec,
-        statistic: counting.name(),
-        references: arguments.counting.reference.clone(),
-        rows: rows.rows.len(),
-        refused_rows: rows.refused.len(),
-        rows_without_prompt: rows.rows.iter().filter(|row| row.prompt.is_none()).count(),
+    let scored = Scored {
+        epochs: by_epoch.into_keys().cloned().collect(),
+        rows: rows.rows.len() as u64,
+        rows_without_prompt: rows.rows.iter().filter(|row| row.prompt.is_none()).count() as u64,
+        refused: rows.refused,
         positions,
         skipped,
-        round_trip: rows::round_trip(&rows.rows, arguments.spec.width(), tokenizer.as_ref())?,
-        alignment: alignment.map(|losses| losses.report()),
+        round_trip: rows::round_trip(&rows.rows, arguments.spec.width(), tokenizer)?,
         summary: Summary::of(draws)?,
     };
-    for line in &rows.refused {
-        output::talk(&format!("left out: {line}"));
-    }
-    Ok(report)
+    Ok((scored, alignment))
 }
 
 /// Rows by epoch, each with its number in the file.
-type ByEpoch<'a> = BTreeMap<Epoch, Vec<(u32, &'a Row)>>;
+type ByEpoch<'a> = BTreeMap<&'a Epoch, Vec<(u32, &'a Row)>>;
 
 /// The rows by epoch, each with its number in the file.
-fn by_epoch<'a>(rows: &'a [Row], arguments: &Arguments) -> Result<ByEpoch<'a>, Failure> {
-    let mut by_epoch: BTreeMap<Epoch, Vec<(u32, &Row)>> = BTreeMap::new();
+fn by_epoch<'a>(rows: &'a [Row], default: Option<&'a Epoch>) -> Result<ByEpoch<'a>, Failure> {
+    let mut by_epoch = ByEpoch::new();
     for (row, cluster) in rows.iter().zip(0..) {
-        let epoch = row.epoch.as_ref().or(arguments.epoch.as_ref());
-        let epoch = epoch.ok_or_else(|| {
-            Failure(format!("line {}: the row names no epoch; add \"epoch\" to it or give --epoch", row.line))
-        })?;
-        if let Some(audience) = &row.audience {
-            return Err(Failure(format!(
-                "line {}, field \"for\": the row was marked for {audience:?} under a key of its own; scoring such keys is \
-                 not supported yet: score rows without \"for\"",
-                row.line
-            )));
-        }
-        by_epoch.entry(epoch.clone()).or_default().push((cluster, row));
+        by_epoch.entry(bulk::epoch_of(row, default)?).or_default().push((cluster, row));
     }
     Ok(by_epoch)
 }

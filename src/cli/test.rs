@@ -79,8 +79,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let analysis = analyse(&sealed, &material, None, &keys)?;
     let primary = analysis.primary();
     if let Some(path) = &arguments.bundle {
-        let parts =
-            Parts { plan: sealed, genesis, openings, canaries: None, material, analysis: analysis.clone(), created: now() };
+        let parts = Parts {
+            plan: sealed,
+            genesis,
+            openings,
+            canaries: None,
+            material,
+            analysis: analysis.clone(),
+            created: now(),
+        };
         Bundle::new(parts)?.write(path)?;
     }
     if arguments.json {

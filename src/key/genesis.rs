@@ -189,8 +189,9 @@ impl Opening {
     /// (none where the epoch key was opened).
     ///
     /// # Errors
-    /// The key is not the one that was committed to.
+    /// Another format, or the key is not the one that was committed to.
     pub fn verify(&self, root: &Commitment) -> Result<Option<SchemeKey>, GenesisError> {
+        check_format(&self.format, OPENING_FORMAT)?;
         let commitment = match &self.label {
             None => epoch_commitment(&self.epoch, &self.key.0),
             Some(label) => label_commitment(&self.epoch, label, &self.key.0),

@@ -6,32 +6,58 @@
 
 use std::fmt;
 
-use hmac::{Hmac, Mac};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use sha2::Sha256;
+use sha2::compress256;
 use wide::u32x4;
 use zeroize::Zeroize;
 
 use crate::token::TokenId;
 
-/// HMAC-SHA256 under a scheme key, with both midstates kept: two compressions a window.
-#[derive(Clone)]
-pub struct WindowPrf(Hmac<Sha256>);
+/// HMAC-SHA256 under a scheme key (RFC 2104), its two midstates kept: two compressions a window of up to 13 tokens.
+#[derive(Clone, Zeroize)]
+#[zeroize(drop)]
+pub struct WindowPrf {
+    inner: [u32; 8],
+    outer: [u32; 8],
+}
 
 impl WindowPrf {
     pub(super) fn new(key: &[u8; 32]) -> Self {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-        Self(Hmac::new_from_slice(key).expect("HMAC takes keys of every length"))
+        let midstate = |pad: u8| {
+            let mut block = [pad; BLOCK];
+            block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+            let mut state = INITIAL;
+            compress(&mut state, &block);
+            block.zeroize();
+            state
+        };
+        Self { inner: midstate(0x36), outer: midstate(0x5c) }
     }
 
     /// The seed of a window: its token ids as `u32` little-endian, oldest first.
     pub fn seed(&self, window: &[TokenId]) -> Seed {
-        let mut mac = self.0.clone();
-        for token in window {
-            mac.update(&token.to_le_bytes());
+        let (whole, rest) = window.as_chunks::<{ BLOCK / 4 }>();
+        let mut state = self.inner;
+        for tokens in whole {
+            compress(&mut state, &message(tokens));
         }
-        Seed(mac.finalize().into_bytes().into())
+        let bytes = 4 * rest.len();
+        let mut last = message(rest);
+        last[bytes] = 0x80;
+        if bytes + 1 + LENGTH > BLOCK {
+            compress(&mut state, &last);
+            last = [0; BLOCK];
+        }
+        end(&mut state, last, 4 * window.len());
+        let mut digest = [0; BLOCK];
+        digest.as_chunks_mut().0.iter_mut().zip(state).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
+        digest[32] = 0x80;
+        let mut state = self.outer;
+        end(&mut state, digest, 32);
+        let mut seed = Seed([0; 32]);
+        seed.0.as_chunks_mut().0.iter_mut().zip(state).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
+        seed
     }
 }
 
@@ -39,6 +65,32 @@ impl fmt::Debug for WindowPrf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WindowPrf(..)")
     }
+}
+
+/// Bytes that SHA-256 takes at once (FIPS 180-4, §5.2.1), and those of the message's length at its end.
+const BLOCK: usize = 64;
+const LENGTH: usize = 8;
+
+/// SHA-256's first state: FIPS 180-4, §5.3.3.
+const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+fn compress(state: &mut [u32; 8], block: &[u8; BLOCK]) {
+    compress256(state, std::slice::from_ref(block.into()));
+}
+
+/// The last block, of a message of `bytes` bytes after the key's own block.
+fn end(state: &mut [u32; 8], mut block: [u8; BLOCK], bytes: usize) {
+    let bits = 8 * (BLOCK as u64 + bytes as u64);
+    block[BLOCK - LENGTH..].copy_from_slice(&bits.to_be_bytes());
+    compress(state, &block);
+}
+
+/// Up to 16 tokens, and zeros behind them.
+fn message(tokens: &[TokenId]) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    block.as_chunks_mut().0.iter_mut().zip(tokens).for_each(|(bytes, token)| *bytes = token.to_le_bytes());
+    block
 }
 
 /// The ChaCha20 key of one window.
@@ -255,7 +307,22 @@ pub struct LaneBitsError(u8);
 
 #[cfg(test)]
 mod tests {
+    use hmac::{Hmac, Mac};
+    use sha2::Sha256;
+
     use super::*;
+
+    #[test]
+    fn seeds_are_hmac_whatever_the_number_of_tokens() {
+        let prf = WindowPrf::new(&[0xa5; 32]);
+        for tokens in 0..40_u32 {
+            let window: Vec<TokenId> = (0..tokens).map(|token| token.wrapping_mul(0x9e37_79b9)).collect();
+            let mut mac = Hmac::<Sha256>::new_from_slice(&[0xa5; 32]).unwrap();
+            window.iter().for_each(|token| mac.update(&token.to_le_bytes()));
+            let wanted: [u8; 32] = mac.finalize().into_bytes().into();
+            assert_eq!(*prf.seed(&window).hazmat_bytes(), wanted, "{tokens} tokens");
+        }
+    }
 
     #[test]
     fn lanes_of_several_windows_are_those_of_each() {

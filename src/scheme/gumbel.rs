@@ -51,9 +51,6 @@ impl FromStr for Parameters {
     }
 }
 
-/// Probabilities that are looked at together.
-const CHUNK: usize = 64;
-
 /// A Gumbel race under one key.
 #[derive(Debug)]
 pub struct Gumbel {
@@ -92,18 +89,10 @@ impl Gumbel {
     pub fn choose(&self, seed: &Seed, probabilities: &[f32]) -> Option<TokenId> {
         let mut stream = seed.keystream();
         let mut best: Option<(f64, TokenId)> = None;
-        for (start, chunk) in (0..).step_by(CHUNK).zip(probabilities.chunks(CHUNK)) {
-            // After a truncation nearly every chunk holds zeros only, and a sum of bits is quicker than as many branches.
-            if chunk.iter().fold(0, |bits, p| bits | p.to_bits()) == 0 {
-                continue;
-            }
-            for (token, p) in (start..).zip(chunk) {
-                if *p > 0.0 {
-                    let time = minus_ln_u(stream.lane(LaneBits::WORD, token)) / f64::from(*p);
-                    if best.is_none_or(|(least, _)| time < least) {
-                        best = Some((time, token));
-                    }
-                }
+        for (token, p) in super::survivors(probabilities) {
+            let time = minus_ln_u(stream.lane(LaneBits::WORD, token)) / f64::from(p);
+            if best.is_none_or(|(least, _)| time < least) {
+                best = Some((time, token));
             }
         }
         best.map(|(_, token)| token)

@@ -109,12 +109,10 @@ impl Tournament {
     /// Replaces `probabilities` (by token id; the final distribution after truncation, need not sum to 1) by the law of
     /// the token that wins all layers. Only tokens with a positive probability are hashed. All zero stays all zero.
     pub fn reweigh(&self, seed: &Seed, probabilities: &mut [f32]) {
-        let survivors: Vec<TokenId> =
-            (0..).zip(&*probabilities).filter(|(_, p)| **p > 0.0).map(|(token, _)| token).collect();
+        let (survivors, mut p): (Vec<TokenId>, Vec<f64>) =
+            super::survivors(probabilities).map(|(token, p)| (token, f64::from(p))).unzip();
         let mut lanes = seed.lanes();
         let words: Vec<u32> = survivors.iter().map(|token| lanes.get(LaneBits::WORD, *token)).collect();
-        let mut p: Vec<f64> =
-            survivors.iter().map(|token| f64::from(probabilities[*token as usize])).collect();
         play(self.parameters.depth, &words, &mut p);
         for (token, p) in survivors.iter().zip(p) {
             #[expect(
@@ -134,11 +132,12 @@ impl Tournament {
 pub fn play(depth: Depth, words: &[u32], p: &mut [f64]) {
     for layer in 0..depth.get() {
         let is_one = |word: &u32| word >> layer & 1 == 1;
-        let sum = |wanted: bool| {
-            let terms = words.iter().zip(&*p).filter(|(word, _)| is_one(word) == wanted);
-            terms.map(|(_, p)| p).sum::<f64>()
-        };
-        let (ones, zeros) = (sum(true), sum(false));
+        let (mut ones, mut zeros) = (0.0, 0.0);
+        for (word, p) in words.iter().zip(&*p) {
+            // Two selections are quicker than a branch that goes either way at random.
+            ones += if is_one(word) { *p } else { 0.0 };
+            zeros += if is_one(word) { 0.0 } else { *p };
+        }
         let total = ones + zeros;
         if total <= 0.0 {
             return;

@@ -136,11 +136,11 @@ mod tests {
             whole_context: true,
             provenance: Provenance::Fresh,
         });
-        let mut windows = Windows::default();
+        let mut windows = crate::score::Numbering::default();
         for window in [[7, 8], [8, 7], [9, 9]] {
             windows.number(&window);
         }
-        let listed = exposure.listed(&windows);
+        let listed = exposure.listed(windows.windows());
         assert_eq!(serde_json::to_string(&listed).unwrap(), r#"{"7 8":2,"8 7":1}"#);
         let read = listed.read(width, []).unwrap();
         assert_eq!([[7, 8], [8, 7], [9, 9]].map(|window| read.of(&window)), [2, 1, 0]);

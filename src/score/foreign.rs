@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::{Coin, Exchange, Provenance, ScoreError, Windows};
+use super::{Coin, Exchange, Numbering, Provenance, ScoreError};
 use crate::law::{Correlation, Foreign, ForeignLaw, Scale, Tally};
 use crate::scheme::foreign::{Input, Marker, Once, Reach, Start};
 use crate::token::TokenId;
@@ -35,7 +35,7 @@ pub struct ForeignSkipped {
 /// Windows and the tokens after them, before any key was touched.
 #[derive(Clone, Debug, Default)]
 pub struct Occurrences {
-    windows: Windows,
+    windows: Numbering,
     exchanges: Vec<Shown>,
     /// Positions that cannot show a draw.
     pub skipped: ForeignSkipped,
@@ -152,7 +152,7 @@ impl Occurrences {
 
     /// Every input that an answer shows and its own prompt does not.
     fn kept(&self, marker: &Marker) -> Vec<(Input, Coin)> {
-        let inputs = |coin: &Coin| marker.inputs(self.windows.get(coin.window), coin.token);
+        let inputs = |coin: &Coin| marker.inputs(self.windows.windows().get(coin.window), coin.token);
         let mut kept = Vec::new();
         for shown in &self.exchanges {
             let told: HashSet<(u8, u128)> =
@@ -237,8 +237,10 @@ mod tests {
     fn found(reach: &Reach, exchange: &Exchange) -> (Vec<(Vec<TokenId>, TokenId)>, [u64; 3]) {
         let found = occurrences(reach, [exchange]).unwrap();
         let coins = &found.exchanges[0].answer;
-        let mut pairs: Vec<_> =
-            coins.iter().map(|coin| (found.windows.get(coin.window).to_vec(), coin.token)).collect();
+        let mut pairs: Vec<_> = coins
+            .iter()
+            .map(|coin| (found.windows.windows().get(coin.window).to_vec(), coin.token))
+            .collect();
         pairs.sort();
         let skipped = found.skipped;
         (pairs, [skipped.unmarked, skipped.repeated_window, skipped.prompt_window])

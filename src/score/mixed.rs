@@ -20,9 +20,10 @@
 
 use std::collections::BTreeMap;
 
+use super::walk::{check_input, looked_up, windows_of_prompt};
 use super::{
-    Coin, Counter, Evidence, Exchange, Position, ScoreError, Skipped, TextStatistic, Windows, check_input,
-    looked_up, pooled, windows_of_prompt,
+    Bulk, Coin, Counter, Evidence, Exchange, Numbering, Position, ScoreError, Skipped, TextStatistic,
+    Windows, of_arms,
 };
 use crate::law::{Draws, Tally};
 use crate::scheme::{Arm, Scheme, Spec, mix};
@@ -50,11 +51,11 @@ impl Counted {
         match spec {
             Spec::Mix(parameters) => Mixed::count(parameters, exchanges, statistic).map(Self::Mixed),
             _ => {
-                let mut counter = Counter::new(spec.width());
+                let mut bulk = Bulk::new(spec.width(), statistic);
                 for (cluster, exchange) in exchanges {
-                    counter.exchange(exchange, cluster)?;
+                    bulk.add(exchange, cluster)?;
                 }
-                Ok(Self::Plain(counter.finish(statistic)))
+                Ok(Self::Plain(bulk.evidence()))
             }
         }
     }
@@ -154,7 +155,7 @@ impl Mixed {
                 }
             }
         }
-        let Evidence { windows, skipped, positions, .. } = counter.finish(statistic);
+        let Counter { windows: Numbering { windows, .. }, skipped, positions, .. } = counter;
         Ok(Self { parameters, statistic, windows, counts, skipped, positions })
     }
 
@@ -168,12 +169,12 @@ impl Mixed {
         let coin = coin.ok_or(ScoreError::OtherMix)?;
         let parts: Vec<usize> = self.windows.iter().map(|window| coin.part(window)).collect();
         let opened = |(part, arm): (usize, &Arm)| self.evidence(part, arm.width(), &parts).open_arm(arm);
-        pooled(scheme.arms().iter().enumerate().map(opened))
+        of_arms(scheme.arms().iter().enumerate().map(opened), Draws::pool)
     }
 
     /// The coefficients of one part: by its own windows, of the positions that the coin gives it.
     fn evidence(&self, part: usize, width: Width, parts: &[usize]) -> Evidence {
-        let mut windows = Windows::default();
+        let mut windows = Numbering::default();
         let mut counts: BTreeMap<Coin, (u32, u32)> = BTreeMap::new();
         for (wide, count) in &self.counts {
             let window = self.windows.get(wide.window);
@@ -190,7 +191,7 @@ impl Mixed {
         }
         Evidence {
             width,
-            windows,
+            windows: windows.windows,
             whole: self.statistic.whole(tally),
             marked_under: std::collections::BTreeSet::new(),
             skipped: Skipped::default(),

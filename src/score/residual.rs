@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::exposure::window_name;
-use super::{Coin, Count, Counter, Evidence, Exchange, Exposure, Position, Provenance, ScoreError, Windows};
+use super::{
+    Coin, Count, Counter, Evidence, Exchange, Exposure, Numbering, Position, Provenance, ScoreError, Windows,
+};
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
 
@@ -76,7 +78,7 @@ impl Text {
                 return Err(ScoreError::UnknownOriginAtWidth0);
             }
             shown.push(counter.exchange(exchange, cluster)?.iter().map(window).collect());
-            clusters.resize(counter.windows.len(), cluster);
+            clusters.resize(counter.windows.windows().len(), cluster);
         }
         Ok(Self { counter, shown, clusters })
     }
@@ -105,7 +107,7 @@ impl Text {
         shape: impl Fn(f64, f64) -> f64,
         exposure: Option<&Exposure>,
     ) -> Result<Evidence, ScoreError> {
-        let Counter { width, windows, skipped, positions, .. } = &self.counter;
+        let Counter { width, windows: Numbering { windows, .. }, skipped, positions, .. } = &self.counter;
         super::exposure::check(exposure, *width)?;
         let weights: Option<Vec<f64>> = exposure
             .map(|exposure| (0..).take(windows.len()).map(|w| exposure.log(windows.get(w))).collect());
@@ -132,7 +134,7 @@ impl Text {
     pub fn pairs(&self, expectation: &Expectation, mut visit: impl FnMut(Pair)) -> Result<(), ScoreError> {
         let observed_only = self.counter.width.tokens() >= 2;
         for ((window, seen), first) in (0..).zip(self.seen()).zip(&self.clusters) {
-            let after = expectation.after(self.counter.windows.get(window))?;
+            let after = expectation.after(self.windows().get(window))?;
             check_total(&seen, after)?;
             let observed = |token: &TokenId| seen.binary_search_by_key(token, |(token, _)| *token).is_ok();
             if observed_only && !after.keys().all(observed) {
@@ -155,7 +157,7 @@ impl Text {
 
     /// For each window the tokens that were written after it, ascending.
     fn seen(&self) -> Vec<Vec<(TokenId, Count)>> {
-        let mut seen = vec![Vec::new(); self.counter.windows.len()];
+        let mut seen = vec![Vec::new(); self.windows().len()];
         for (coin, count) in &self.counter.counts {
             seen[coin.window as usize].push((coin.token, *count));
         }
@@ -165,7 +167,7 @@ impl Text {
 
     /// The windows that the text shows.
     pub fn windows(&self) -> &Windows {
-        &self.counter.windows
+        self.counter.windows.windows()
     }
 }
 
@@ -267,7 +269,7 @@ impl<'t> Expecting<'t> {
             return Err(ScoreError::Row { row, what: "its reference is missing" });
         }
         let window = |(expected, window): (&Expected, u32)| {
-            (window_name(self.text.counter.windows.get(window)), expected.units())
+            (window_name(self.text.windows().get(window)), expected.units())
         };
         Ok(Expectation(self.expected.iter().zip(0..).map(window).collect()))
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{Coin, Evidence, Exposure, Provenance, ScoreError, Skipped, Windows, exposure};
+use super::{Coin, Evidence, Exposure, Numbering, Provenance, ScoreError, Skipped, exposure};
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
 
@@ -222,7 +222,7 @@ impl Sums {
 /// Sums by window and token.
 struct Table {
     width: Width,
-    windows: Windows,
+    windows: Numbering,
     sums: Vec<Sums>,
     clusters: Vec<u32>,
     skipped: Skipped,
@@ -236,7 +236,7 @@ impl Table {
         none: impl Fn(Row<'_>) -> Sums,
         mut add: impl FnMut(usize, &mut Sums) -> Result<(), ScoreError>,
     ) -> Result<Self, ScoreError> {
-        let windows = Windows::default();
+        let windows = Numbering::default();
         let mut table = Self {
             width,
             windows,
@@ -306,7 +306,7 @@ impl Table {
         exposure::check(exposure, self.width)?;
         let mut tally = Tally::new();
         for ((sums, cluster), window) in self.sums.iter().zip(&self.clusters).zip(0..) {
-            let weight = weight.of(self.windows.get(window), sums);
+            let weight = weight.of(self.windows.windows.get(window), sums);
             for (token, sum) in sums.iter() {
                 tally.add(Coin { window, token }, sum * weight, *cluster);
             }
@@ -314,7 +314,7 @@ impl Table {
         let marked_under: BTreeSet<_> = exposure.into_iter().flat_map(Exposure::marked_under).collect();
         Ok(Evidence {
             width: self.width,
-            windows: self.windows,
+            windows: self.windows.windows,
             whole: tally.whole(scale),
             marked_under,
             skipped: self.skipped,

@@ -4,10 +4,12 @@
 //! the tokenizer that the mark was made with. A suspect with another one gives text, and probabilities in `logprobs`, where
 //! tokens are named by what they spell.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{BufRead, Read};
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::logprobs;
 use crate::key::Epoch;
@@ -96,15 +98,15 @@ pub struct Rows {
 }
 
 /// A line that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}, line {line}{}: {what}", field.map(|field| format!(", field \"{field}\"")).unwrap_or_default())]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]
+#[error("{file}, line {line}{}: {what}", field.as_ref().map(|field| format!(", field \"{field}\"")).unwrap_or_default())]
 pub struct BadLine {
     /// The file's name.
     pub file: String,
     /// Line, from 1.
     pub line: usize,
     /// The field, where one is at fault.
-    pub field: Option<&'static str>,
+    pub field: Option<Cow<'static, str>>,
     /// What is wrong, and what to do.
     pub what: String,
 }
@@ -113,33 +115,127 @@ pub struct BadLine {
 ///
 /// # Errors
 /// A file without rows, one that cannot be read, or its first bad line under [`BadLines::Refuse`].
-pub fn read(name: &str, mut input: impl BufRead, kind: Kind, bad: BadLines) -> Result<Rows, BadLine> {
-    let mut rows = Rows::default();
-    let mut ids = HashSet::new();
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let length = input.by_ref().take(LINE_MAX).read_until(b'\n', &mut line);
-        let at = |field, what: String| BadLine { file: name.to_owned(), line: number, field, what };
-        match length {
-            Err(error) => return Err(at(None, format!("cannot be read: {error}"))),
-            Ok(0) => break,
-            Ok(_) if line.iter().all(u8::is_ascii_whitespace) => continue,
-            Ok(_) => {}
+pub fn read(name: &str, input: impl BufRead, kind: Kind, bad: BadLines) -> Result<Rows, BadLine> {
+    let mut reader = Reader::new(name, input, kind, bad);
+    let rows = reader.by_ref().collect::<Result<_, _>>()?;
+    Ok(Rows { rows, refused: reader.finish()? })
+}
+
+/// Rows one after the other, none held: as [`read`], which see. After an error nothing more comes.
+#[derive(Debug)]
+pub struct Reader<R> {
+    name: String,
+    input: R,
+    kind: Kind,
+    bad: BadLines,
+    line: Vec<u8>,
+    ended: bool,
+    seen: Seen,
+    new_ids: Vec<IdDigest>,
+}
+
+/// What a reader knows of the lines before: enough to go on in the middle of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Lines, blank ones included.
+    pub lines: usize,
+    /// Rows.
+    pub rows: u64,
+    /// Lines left out under [`BadLines::Skip`].
+    pub refused: Vec<BadLine>,
+    /// The rows' ids, by the first 16 bytes of their SHA-256.
+    pub ids: HashSet<IdDigest>,
+}
+
+/// The first 16 bytes of an id's SHA-256.
+pub type IdDigest = [u8; 16];
+
+impl<R: BufRead> Reader<R> {
+    /// At the start of `input`.
+    pub fn new(name: &str, input: R, kind: Kind, bad: BadLines) -> Self {
+        Self::resume(name, input, kind, bad, Seen::default())
+    }
+
+    /// At the start of the line after those that were seen.
+    pub fn resume(name: &str, input: R, kind: Kind, bad: BadLines, seen: Seen) -> Self {
+        let (name, line, new_ids) = (name.to_owned(), Vec::new(), Vec::new());
+        Self { name, input, kind, bad, line, ended: false, seen, new_ids }
+    }
+
+    /// What was seen so far.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// The ids since this was last asked, by their digests.
+    pub fn new_ids(&mut self) -> Vec<IdDigest> {
+        std::mem::take(&mut self.new_ids)
+    }
+
+    /// What is read from.
+    pub fn input(&self) -> &R {
+        &self.input
+    }
+
+    /// The lines left out.
+    ///
+    /// # Errors
+    /// Neither rows nor lines left out.
+    pub fn finish(self) -> Result<Vec<BadLine>, BadLine> {
+        if self.seen.rows == 0 && self.seen.refused.is_empty() {
+            let what = "the file holds no rows; expected one JSON object with an \"id\" a line";
+            return Err(BadLine { file: self.name, line: 1, field: None, what: what.to_owned() });
         }
-        match parse(&line, number, kind, &mut ids) {
-            Ok(row) => rows.rows.push(row),
-            Err(Fault { field, what }) if bad == BadLines::Skip => rows.refused.push(at(field, what)),
-            Err(Fault { field, what }) => {
-                return Err(at(field, format!("{what}; or leave such lines out with --skip-bad")));
+        Ok(self.seen.refused)
+    }
+
+    fn row(&mut self) -> Result<Option<Row>, BadLine> {
+        loop {
+            self.line.clear();
+            let length = self.input.by_ref().take(LINE_MAX).read_until(b'\n', &mut self.line);
+            let number = self.seen.lines + 1;
+            let at = |field: Option<&'static str>, what: String| BadLine {
+                file: self.name.clone(),
+                line: number,
+                field: field.map(Cow::Borrowed),
+                what,
+            };
+            match length {
+                Err(error) => return Err(at(None, format!("cannot be read: {error}"))),
+                Ok(0) => return Ok(None),
+                Ok(_) => self.seen.lines = number,
+            }
+            if self.line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            match parse(&self.line, number, self.kind, &mut self.seen.ids) {
+                Ok(row) => {
+                    self.new_ids.push(digest(&row.id));
+                    self.seen.rows += 1;
+                    return Ok(Some(row));
+                }
+                Err(Fault { field, what }) if self.bad == BadLines::Skip => {
+                    self.seen.refused.push(at(field, what));
+                }
+                Err(Fault { field, what }) => {
+                    return Err(at(field, format!("{what}; or leave such lines out with --skip-bad")));
+                }
             }
         }
     }
-    if rows.rows.is_empty() && rows.refused.is_empty() {
-        let what = "the file holds no rows; expected one JSON object with an \"id\" a line";
-        return Err(BadLine { file: name.to_owned(), line: 1, field: None, what: what.to_owned() });
+}
+
+impl<R: BufRead> Iterator for Reader<R> {
+    type Item = Result<Row, BadLine>;
+
+    fn next(&mut self) -> Option<Result<Row, BadLine>> {
+        if self.ended {
+            return None;
+        }
+        let row = self.row().transpose();
+        self.ended = !matches!(row, Some(Ok(_)));
+        row
     }
-    Ok(rows)
 }
 
 struct Fault {
@@ -151,9 +247,10 @@ fn fault<T>(field: &'static str, what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { field: Some(field), what: what.into() })
 }
 
-fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<String>) -> Result<Row, Fault> {
+fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<IdDigest>) -> Result<Row, Fault> {
     let whole = |what: String| Fault { field: None, what };
-    let text = std::str::from_utf8(line).map_err(|error| {
+    // The newline would be a character inside a string that does not end.
+    let text = std::str::from_utf8(line.trim_ascii_end()).map_err(|error| {
         whole(format!("not UTF-8 at byte {}; save the file as UTF-8", error.valid_up_to() + 1))
     })?;
     let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
@@ -176,10 +273,15 @@ fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<String>) -> R
     if kind == Kind::Prompts && row.prompt.is_none() {
         return fault("prompt", "is missing; give \"prompt\", \"prompt_tokens\" or \"messages\"");
     }
-    if !ids.insert(row.id.clone()) {
+    if !ids.insert(digest(&row.id)) {
         return fault("id", format!("{:?} stands on an earlier line too; ids are unique", row.id));
     }
     Ok(row)
+}
+
+fn digest(id: &str) -> IdDigest {
+    let whole: [u8; 32] = Sha256::digest(id.as_bytes()).into();
+    *whole.first_chunk().unwrap_or(&[0; 16])
 }
 
 /// serde_json's message without its own "at line 1 column …": a JSONL line is always line 1 to it.
@@ -309,6 +411,7 @@ mod tests {
             (r#"{"id":"a","response":"x","prompt":"y","messages":[]}"#, "give one of"),
             (r#"{"id":"a","response":"x","epoch":"a b"}"#, "field \"epoch\""),
             (r#"{"id":"a","response":"#, "not a JSON object"),
+            ("{\"id\":\"a\",\"response\":\"cut\n", "(column 25): EOF while parsing a string"),
             ("[]", "not a JSON object"),
         ] {
             let error = one(line).unwrap_err();

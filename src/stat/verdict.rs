@@ -3,19 +3,18 @@
 //! Which tail is the verdict is fixed by the type of the draws: an exact lattice for coins, layers of coins and choices,
 //! the Gamma tail for unweighted exponential draws, the Chernoff bound for what has neither. Never the smaller of two.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::chernoff::chernoff_ln_sf;
 use super::cumulant::{LawError, RealLaw, RealTerm};
 use super::eprocess::{EProcess, EProcessError, Grid, Observed};
 use super::estimate::{Cluster, ratio_estimate};
+use super::gathered::{Exchanges, Gathered, Group, Share};
 use super::lattice::{LatticeError, LatticeLaw, LatticeTerm, Method, lattice_ln_sf, lattice_spread};
 use super::math::{Sum, log10_from_ln, to_f64};
 use super::tail::gamma_ln_sf;
 use super::{Rate, RateError};
-use crate::law::{Draw, Draws, Gamma, Law, Step};
+use crate::law::{Draw, Draws, Gamma, Law, Step, StreamError, Streamed};
 
 /// How the verdict tail was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,15 +87,19 @@ impl Summary {
     /// # Errors
     /// No draws at all, or a sum beyond what is exact.
     pub fn of(draws: Draws) -> Result<Self, TestError> {
-        let kept = draws.share_of_z_kept();
-        let draws: Vec<&Draw> = draws.as_slice().iter().collect();
-        let moments = Moments::of(&draws)?;
-        let tail = Tail::of(&draws, &moments)?;
-        let reach = |draw: &&Draw| f64::from(draw.coefficient()).abs() * draw.law().reach();
-        let a_max = draws.iter().map(reach).fold(1.0, f64::max);
-        let clusters = by_cluster(&draws);
-        let e_process = bet(&clusters, a_max)?;
-        Ok(Self::from_parts(&draws, &clusters, kept, &moments, tail, &e_process))
+        let mut found = Found::listed(draws.as_slice().iter());
+        found.kept = draws.share_of_z_kept();
+        found.tested()
+    }
+
+    /// Tests draws that are opened meanwhile, as [`Summary::of`] would; `exchanges` is how many there are, numbered from 0.
+    ///
+    /// # Errors
+    /// As [`Summary::of`], and what the stream says.
+    pub fn of_streamed(draws: Streamed<'_>, exchanges: u32) -> Result<Self, TestError> {
+        let mut found = Found::new(None, exchanges as usize);
+        found.kept = draws.visit(|draw| found.add(draw.cluster(), draw))?;
+        found.tested()
     }
 
     /// Tests adaptive `steps` in their order, one batch a document: the e-process is the only verdict, with bets
@@ -108,11 +111,11 @@ impl Summary {
     /// # Errors
     /// No draws at all, or a coefficient above `a_max`.
     pub fn of_reading(steps: &[Step], a_max: f64) -> Result<Self, TestError> {
-        let draws: Vec<&Draw> = steps.iter().flat_map(|step| step.as_slice()).collect();
-        let clusters = by_cluster(&draws);
-        let e_process = bet(&clusters, a_max)?;
-        let tail = Tail { ln_p: e_process.ln_p().min(0.0), ln_p_min: None, method: TailMethod::EProcess };
-        Ok(Self::from_parts(&draws, &clusters, 1.0, &Moments::of(&draws)?, tail, &e_process))
+        let found = Found::listed(steps.iter().flat_map(|step| step.as_slice()));
+        let moments = Moments::of(&found.all)?;
+        found.summary(moments, a_max, |e_process| {
+            Ok(Tail { ln_p: e_process.ln_p().min(0.0), ln_p_min: None, method: TailMethod::EProcess })
+        })
     }
 
     /// A test without a draw: p = 1 and e = 1. A suspect that answers nothing is no reason to lose the others' results.
@@ -141,40 +144,6 @@ impl Summary {
             path: Vec::new(),
         }
     }
-
-    fn from_parts(
-        draws: &[&Draw],
-        clusters: &Clusters<'_>,
-        kept: f64,
-        moments: &Moments,
-        tail: Tail,
-        e_process: &EProcess,
-    ) -> Self {
-        let law = common_law(draws);
-        let gamma = law.and_then(gamma_of);
-        let expected = law.map_or_else(|| weighted_mean(draws), |law| law.mean() / law.weight());
-        let (estimate, interval) = estimate(clusters, expected);
-        Self {
-            draws: draws.len() as u64,
-            statistic: moments.sum,
-            green: gamma.map(|_| draws.iter().filter(|draw| draw.word() == 1).count() as u64),
-            gamma,
-            estimate,
-            interval,
-            expected,
-            z: (moments.sum - moments.mean) / moments.sd,
-            n_eff: moments.n_eff,
-            largest_share: moments.largest_share,
-            share_of_z_kept: kept,
-            ln_p: tail.ln_p,
-            log10_p: log10_from_ln(tail.ln_p),
-            ln_p_min: tail.ln_p_min,
-            method: tail.method,
-            ln_e: e_process.ln_e(),
-            ln_e_max: e_process.max_ln_e(),
-            path: clusters.keys().copied().zip(e_process.path().iter().copied()).collect(),
-        }
-    }
 }
 
 /// The verdict tail of `draws` and nothing else, as (ln p, z): for calibration over many keys and for decoys, where
@@ -183,10 +152,12 @@ impl Summary {
 /// # Errors
 /// As [`Summary::of`].
 pub fn verdict_tail(draws: Draws) -> Result<(f64, f64), TestError> {
-    let draws: Vec<&Draw> = draws.as_slice().iter().collect();
-    let moments = Moments::of(&draws)?;
-    let ln_p = Tail::of(&draws, &moments)?.ln_p;
-    Ok((ln_p, (moments.sum - moments.mean) / moments.sd))
+    let mut all = Gathered::default();
+    for draw in draws.as_slice() {
+        all.add(draw);
+    }
+    let moments = Moments::of(&all)?;
+    Ok((Tail::of(&all, &moments)?.ln_p, (moments.sum - moments.mean) / moments.sd))
 }
 
 /// Why draws have no number.
@@ -208,6 +179,93 @@ pub enum TestError {
     /// A law without a bound, such as an exponential draw that counts against the statistic.
     #[error(transparent)]
     Law(#[from] LawError),
+    /// Draws that could not be opened.
+    #[error(transparent)]
+    Streamed(#[from] StreamError),
+}
+
+/// Draws on their way into a summary.
+struct Found {
+    all: Gathered,
+    exchanges: Exchanges,
+    /// The exchanges' numbers, where they are not 0, 1, 2 and so on.
+    numbers: Option<Vec<u32>>,
+    kept: f64,
+}
+
+impl Found {
+    fn new(numbers: Option<Vec<u32>>, exchanges: usize) -> Self {
+        Self { all: Gathered::default(), exchanges: Exchanges::new(exchanges), numbers, kept: 1.0 }
+    }
+
+    /// Draws at hand, whose exchanges may have any numbers.
+    fn listed<'d>(draws: impl Iterator<Item = &'d Draw> + Clone) -> Self {
+        let mut numbers: Vec<u32> = draws.clone().map(Draw::cluster).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut found = Self::new(None, numbers.len());
+        for draw in draws {
+            let at = numbers.partition_point(|number| *number < draw.cluster());
+            found.add(u32::try_from(at).unwrap_or(u32::MAX), draw);
+        }
+        Self { numbers: Some(numbers), ..found }
+    }
+
+    fn add(&mut self, exchange: u32, draw: &Draw) {
+        let (group, value) = self.all.add(draw);
+        self.exchanges.add(exchange, group, value);
+    }
+
+    /// The verdict tail that belongs to these draws, and everything beside it.
+    fn tested(self) -> Result<Summary, TestError> {
+        let moments = Moments::of(&self.all)?;
+        let tail = Tail::of(&self.all, &moments)?;
+        let reach = |group: &Group| f64::from(group.coefficient).abs() * group.law.reach();
+        let a_max = self.all.groups().map(reach).fold(1.0, f64::max);
+        self.summary(moments, a_max, |_| Ok(tail))
+    }
+
+    fn summary(
+        self,
+        moments: Moments,
+        a_max: f64,
+        tail: impl FnOnce(&EProcess) -> Result<Tail, TestError>,
+    ) -> Result<Summary, TestError> {
+        let Self { all, exchanges, numbers, kept } = self;
+        let law = common_law(&all);
+        let gamma = law.and_then(gamma_of);
+        let expected = law.map_or_else(|| weighted_mean(&all), |law| law.mean() / law.weight());
+        let mut e_process = EProcess::new(grid(&all, a_max)?);
+        let (mut clusters, mut path) = (Vec::new(), Vec::new());
+        exchanges.visit(&all, |exchange, shares| {
+            let ln_e = bet(&mut e_process, shares)?;
+            clusters.push(cluster(shares));
+            path.push((numbers.as_ref().map_or(exchange, |numbers| numbers[exchange as usize]), ln_e));
+            Ok::<(), TestError>(())
+        })?;
+        let tail = tail(&e_process)?;
+        let (estimate, interval) = estimate(&clusters, expected);
+        Ok(Summary {
+            draws: all.count(),
+            statistic: moments.sum,
+            green: gamma.and_then(|_| all.groups().map(|group| u64::try_from(group.whole?).ok()).sum()),
+            gamma,
+            estimate,
+            interval,
+            expected,
+            z: (moments.sum - moments.mean) / moments.sd,
+            n_eff: moments.n_eff,
+            largest_share: moments.largest_share,
+            share_of_z_kept: kept,
+            ln_p: tail.ln_p,
+            log10_p: log10_from_ln(tail.ln_p),
+            ln_p_min: tail.ln_p_min,
+            method: tail.method,
+            ln_e: e_process.ln_e(),
+            ln_e_max: e_process.max_ln_e(),
+            path,
+        })
+    }
 }
 
 struct Moments {
@@ -219,16 +277,15 @@ struct Moments {
 }
 
 impl Moments {
-    fn of(draws: &[&Draw]) -> Result<Self, TestError> {
-        let (mut sum, mut mean) = (Sum::default(), Sum::default());
-        let (mut variance, mut squares, mut largest) = (Sum::default(), Sum::default(), 0.0_f64);
-        for draw in draws {
-            let a = f64::from(draw.coefficient());
-            let v = a * a * draw.law().variance();
-            sum.add(a * draw.value());
-            mean.add(a * draw.law().mean());
-            variance.add(v);
-            squares.add(v * v);
+    fn of(draws: &Gathered) -> Result<Self, TestError> {
+        let (mut mean, mut variance, mut squares) = (Sum::default(), Sum::default(), Sum::default());
+        let mut largest = 0.0_f64;
+        for group in draws.groups() {
+            let a = f64::from(group.coefficient);
+            let v = a * a * group.law.variance();
+            mean.add(group.n() * a * group.law.mean());
+            variance.add(group.n() * v);
+            squares.add(group.n() * v * v);
             largest = largest.max(v);
         }
         let variance = variance.value();
@@ -237,7 +294,7 @@ impl Moments {
         }
         let n_eff = variance * variance / squares.value();
         Ok(Self {
-            sum: sum.value(),
+            sum: draws.sum(),
             mean: mean.value(),
             sd: variance.sqrt(),
             n_eff,
@@ -254,26 +311,22 @@ struct Tail {
 
 impl Tail {
     /// The verdict tail for the laws and coefficients at hand.
-    fn of(draws: &[&Draw], moments: &Moments) -> Result<Self, TestError> {
-        let whole = draws.iter().all(|draw| draw.whole().is_some());
-        let unweighted = draws.iter().all(|draw| draw.law() == Law::Exponential && draw.coefficient() == 1);
-        if whole {
-            Self::lattice(draws)
-        } else if unweighted {
-            let (n, most) = (draws.len() as u64, Law::Exponential.value(u32::MAX));
-            let ln_p_min = Some(gamma_ln_sf(n, most * to_f64(n)));
-            Ok(Self { ln_p: gamma_ln_sf(n, moments.sum), ln_p_min, method: TailMethod::Gamma })
-        } else {
-            Self::chernoff(draws, moments)
+    fn of(draws: &Gathered, moments: &Moments) -> Result<Self, TestError> {
+        if let Some(k) = draws.whole_sum() {
+            return Self::lattice(draws, k);
         }
+        if draws.groups().all(|group| group.law == Law::Exponential && group.coefficient == 1) {
+            let (n, most) = (draws.count(), Law::Exponential.value(u32::MAX));
+            let ln_p_min = Some(gamma_ln_sf(n, most * to_f64(n)));
+            return Ok(Self { ln_p: gamma_ln_sf(n, moments.sum), ln_p_min, method: TailMethod::Gamma });
+        }
+        Self::chernoff(draws, moments)
     }
 
-    fn lattice(draws: &[&Draw]) -> Result<Self, TestError> {
-        let value = |draw: &&Draw| Some(i64::from(draw.coefficient()) * i64::from(draw.whole()?));
-        let k = draws.iter().filter_map(value).sum();
+    fn lattice(draws: &Gathered, k: i64) -> Result<Self, TestError> {
         let mut terms = Vec::new();
-        for ((law, a), count) in counts(draws) {
-            terms.extend(lattice_terms(law, a, count)?);
+        for group in draws.groups() {
+            terms.extend(lattice_terms(group.law, group.coefficient, group.count)?);
         }
         let tail = lattice_ln_sf(&terms, k)?;
         let method = match tail.method {
@@ -284,62 +337,38 @@ impl Tail {
         Ok(Self { ln_p: tail.ln_p, ln_p_min: Some(lattice_spread(&terms)?.ln_p_min), method })
     }
 
-    fn chernoff(draws: &[&Draw], moments: &Moments) -> Result<Self, TestError> {
-        let term = |((law, a), count)| real_term(law, a, count);
-        let terms: Vec<RealTerm> = counts(draws).into_iter().map(term).collect::<Result<_, TestError>>()?;
+    fn chernoff(draws: &Gathered, moments: &Moments) -> Result<Self, TestError> {
+        let term = |group: &Group| real_term(group.law, group.coefficient, group.count);
+        let terms: Vec<RealTerm> = draws.groups().map(term).collect::<Result<_, TestError>>()?;
         let ln_p = chernoff_ln_sf(&terms, moments.sum)?;
         Ok(Self { ln_p, ln_p_min: None, method: TailMethod::ChernoffBound })
     }
 }
 
-/// How many draws have each law and coefficient: of millions, a few hundred differ.
-fn counts(draws: &[&Draw]) -> BTreeMap<(Law, i32), u64> {
-    let mut counts = BTreeMap::new();
-    // Neighbours are mostly alike.
-    for alike in draws.chunk_by(|a, b| a.coefficient() == b.coefficient() && a.law() == b.law()) {
-        *counts.entry((alike[0].law(), alike[0].coefficient())).or_default() += alike.len() as u64;
-    }
-    counts
+/// The bets for these draws.
+fn grid(draws: &Gathered, a_max: f64) -> Result<Grid, TestError> {
+    let exponential = draws.groups().any(|group| group.law == Law::Exponential);
+    Ok(if exponential { Grid::exponential(a_max)? } else { Grid::bounded(a_max)? })
 }
 
-/// The draws of each exchange, in the order of exchanges.
-type Clusters<'d> = BTreeMap<u32, Vec<&'d Draw>>;
-
-fn by_cluster<'d>(draws: &[&'d Draw]) -> Clusters<'d> {
-    let mut clusters = Clusters::new();
-    for draw in draws {
-        clusters.entry(draw.cluster()).or_default().push(draw);
-    }
-    clusters
+/// Bets on one exchange; ln E after it. Draws of one law and coefficient enter together: Σ aX and their number are all
+/// that a bet depends on.
+fn bet(e_process: &mut EProcess, shares: &[(Group, Share)]) -> Result<f64, TestError> {
+    let term = |(group, share): &(Group, Share)| {
+        Ok((real_term(group.law, group.coefficient, u64::from(share.count))?, share.sum))
+    };
+    let terms: Vec<(RealTerm, f64)> = shares.iter().map(term).collect::<Result<_, TestError>>()?;
+    let batch: Vec<Observed<'_>> = terms
+        .iter()
+        .map(|(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum })
+        .collect();
+    Ok(e_process.batch(&batch)?)
 }
 
-/// The e-process over exchanges, one batch each.
-fn bet(clusters: &Clusters<'_>, a_max: f64) -> Result<EProcess, TestError> {
-    let exponential = clusters.values().flatten().any(|draw| draw.law() == Law::Exponential);
-    let grid = if exponential { Grid::exponential(a_max)? } else { Grid::bounded(a_max)? };
-    let mut e_process = EProcess::new(grid);
-    for draws in clusters.values() {
-        // Draws of one law and coefficient enter together: Σ aX and their number are all that a bet depends on.
-        let mut groups: BTreeMap<(Law, i32), (u64, f64)> = BTreeMap::new();
-        for draw in draws {
-            let group = groups.entry((draw.law(), draw.coefficient())).or_default();
-            *group = (group.0 + 1, group.1 + f64::from(draw.coefficient()) * draw.value());
-        }
-        let terms = groups.iter().map(|((law, a), (count, sum))| Ok((real_term(*law, *a, *count)?, *sum)));
-        let terms: Vec<(RealTerm, f64)> = terms.collect::<Result<_, TestError>>()?;
-        let batch: Vec<Observed<'_>> = terms
-            .iter()
-            .map(|(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum })
-            .collect();
-        e_process.batch(&batch)?;
-    }
-    Ok(e_process)
-}
-
-/// The law of all `draws`, unless keys with several laws were pooled.
-fn common_law(draws: &[&Draw]) -> Option<Law> {
-    let law = draws.first()?.law();
-    draws.iter().all(|draw| draw.law() == law).then_some(law)
+/// The law of all draws, unless keys with several laws were pooled.
+fn common_law(draws: &Gathered) -> Option<Law> {
+    let law = draws.groups().next()?.law;
+    draws.groups().all(|group| group.law == law).then_some(law)
 }
 
 /// γ as [threshold, 2^bits].
@@ -351,21 +380,26 @@ fn gamma_of(law: Law) -> Option<[u64; 2]> {
 }
 
 /// Σ |a| E X / Σ |a|, with Σ|f| for 1 where the draw is a choice.
-fn weighted_mean(draws: &[&Draw]) -> f64 {
-    let size = |draw: &&Draw| f64::from(draw.coefficient()).abs();
-    let mean: Sum = draws.iter().map(|draw| size(draw) * draw.law().mean()).collect();
-    mean.value() / draws.iter().map(|draw| size(draw) * draw.law().weight()).collect::<Sum>().value()
+fn weighted_mean(draws: &Gathered) -> f64 {
+    let size = |group: &Group| group.n() * f64::from(group.coefficient).abs();
+    let mean: Sum = draws.groups().map(|group| size(group) * group.law.mean()).collect();
+    mean.value() / draws.groups().map(|group| size(group) * group.law.weight()).collect::<Sum>().value()
+}
+
+/// Σ a(X − E X) and Σ|a| of one exchange.
+fn cluster(shares: &[(Group, Share)]) -> Cluster {
+    let mut cluster = Cluster::default();
+    for (group, share) in shares {
+        let (n, a) = (f64::from(share.count), f64::from(group.coefficient));
+        cluster.sum += share.sum - n * a * group.law.mean();
+        cluster.weight += n * a.abs() * group.law.weight();
+    }
+    cluster
 }
 
 /// E X + Σ a(X − E X) / Σ|a| with its interval, clustered by exchange.
-fn estimate(clusters: &Clusters<'_>, expected: f64) -> (f64, Option<[f64; 2]>) {
-    let cluster = |draws: &Vec<&Draw>| {
-        let term = |draw: &&Draw| f64::from(draw.coefficient()) * (draw.value() - draw.law().mean());
-        let weight = |draw: &&Draw| f64::from(draw.coefficient()).abs() * draw.law().weight();
-        Cluster { sum: draws.iter().map(term).sum(), weight: draws.iter().map(weight).sum() }
-    };
-    let clusters: Vec<Cluster> = clusters.values().map(cluster).collect();
-    ratio_estimate(&clusters).map_or((expected, None), |found| {
+fn estimate(clusters: &[Cluster], expected: f64) -> (f64, Option<[f64; 2]>) {
+    ratio_estimate(clusters).map_or((expected, None), |found| {
         (expected + found.value, found.interval.map(|ends| ends.map(|end| expected + end)))
     })
 }

@@ -84,17 +84,20 @@ pub(crate) fn exchange(prompt: Vec<u32>, response: Vec<u32>, provenance: Provena
 
 /// Fixed innocent answers, repetitive on purpose: some are given word for word more than once.
 pub(crate) fn innocent() -> Vec<Exchange> {
+    repetitive(30, 10)
+}
+
+/// So many answers, the first of which are given `again`.
+pub(crate) fn repetitive(answers: usize, again: usize) -> Vec<Exchange> {
     let mut language = Language::new(1);
     let mut exchanges: Vec<Exchange> =
-        (0..30).map(|_| exchange(language.text(5), language.text(120), Provenance::Unknown)).collect();
-    for at in 0..10 {
-        exchanges.push(exchanges[at].clone());
-    }
+        (0..answers).map(|_| exchange(language.text(5), language.text(120), Provenance::Unknown)).collect();
+    exchanges.extend_from_within(..again);
     exchanges
 }
 
 /// Rejections at each level among ln p-values.
-fn rejections(ln_p: &[f64]) -> [u64; 3] {
+pub(crate) fn rejections(ln_p: &[f64]) -> [u64; 3] {
     LEVELS.map(|n| ln_p.iter().filter(|ln_p| **ln_p <= -(n as f64).ln()).count() as u64)
 }
 

@@ -16,6 +16,7 @@
     reason = "a test may stop where it stands, and its numbers are no evidence"
 )]
 
+mod foreign;
 mod h0;
 mod reading;
 mod rows;

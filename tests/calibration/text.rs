@@ -53,7 +53,7 @@ fn without_the_distinct_rule_the_same_run_fails() {
 fn counting_every_occurrence(exchanges: &[Exchange], scheme: &Scheme) -> f64 {
     let mut counter = Counter::new(scheme.spec().width());
     let mut tally = Tally::new();
-    let mut windows = taggant::score::Windows::default();
+    let mut windows = taggant::score::Numbering::default();
     for (exchange, cluster) in exchanges.iter().zip(0..) {
         let context = [&exchange.prompt[..], &exchange.response[..]].concat();
         for (at, position) in counter.exchange(exchange, cluster).unwrap().into_iter().enumerate() {
@@ -66,9 +66,9 @@ fn counting_every_occurrence(exchanges: &[Exchange], scheme: &Scheme) -> f64 {
     }
     let arm = &scheme.arms()[0];
     let law = arm.law();
-    let draws = tally
-        .whole(Scale::Unit)
-        .open(law, arm.origin(), |(coin, ..)| arm.word(&arm.seed(windows.get(coin.window)), coin.token));
+    let draws = tally.whole(Scale::Unit).open(law, arm.origin(), |(coin, ..)| {
+        arm.word(&arm.seed(windows.windows().get(coin.window)), coin.token)
+    });
     ln_p(draws)
 }
 

@@ -29,7 +29,6 @@ impl<T> Planned<T> {
     }
 }
 
-
 /// How a [`Planned`] value is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::{Failure, key, output, rows};
-use super::book;
+use super::super::{Failure, output, rows};
+use super::Keyed;
 use crate::attribute::{Assumed, Feasibility};
 use crate::canary::{Asked, Book, Evidence, Matcher, Pick, Scoring};
 use crate::key::{Commitment, Epoch, KeyId};
@@ -19,14 +19,8 @@ use crate::stat::verdict::Summary;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
-    /// The book
-    #[arg(long)]
-    book: PathBuf,
     #[command(flatten)]
-    key: key::Key,
-    /// The epoch
-    #[arg(long)]
-    epoch: Epoch,
+    keyed: Keyed,
     /// Answers that every slot got: fixed before any pick is opened
     #[arg(long, default_value_t = 1)]
     probes: usize,
@@ -65,8 +59,8 @@ struct Report {
 }
 
 pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let book = book(&arguments.book)?;
-    let secret = arguments.key.read()?.secret;
+    let book = arguments.keyed.book()?;
+    let secret = arguments.keyed.key.read()?.secret;
     let rows = rows::read(&arguments.file, Kind::Exchanges, BadLines::Refuse)?.rows;
     let asked = asked(&book, &rows)?;
     let scoring = match arguments.scoring {
@@ -75,7 +69,7 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Scores::Remembered => Scoring::Remembered,
     };
     let evidence = Evidence::new(&book, &asked, arguments.probes, scoring)?;
-    let key = secret.epoch_key(&arguments.epoch);
+    let key = secret.epoch_key(&arguments.keyed.epoch);
     let draws = evidence.open(&book.picks(&key));
     let summary =
         if draws.as_slice().is_empty() { Summary::without_draws(None) } else { Summary::of(draws)? };
@@ -84,7 +78,7 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         schema: "taggant/canary-score/1",
         exploration: "not a verdict: no plan was sealed",
         key_id: secret.commitment().key_id(),
-        epoch: arguments.epoch.clone(),
+        epoch: arguments.keyed.epoch.clone(),
         book: book.sha256(),
         slots: evidence.slots,
         silent: evidence.silent,

@@ -5,22 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::super::{Failure, key, output, rows};
-use super::book;
+use super::super::{Failure, output, rows};
+use super::Keyed;
 use crate::canary::{Account, Arms, CanaryBook, Plant, Policy, Request, Role};
-use crate::key::Epoch;
 use crate::source::text::{BadLines, Kind, Prompt, Row};
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
-    /// The book
-    #[arg(long)]
-    book: PathBuf,
     #[command(flatten)]
-    key: key::Key,
-    /// The epoch
-    #[arg(long)]
-    epoch: Epoch,
+    keyed: Keyed,
     /// The share of slots planted for ordinary accounts
     #[arg(long, default_value_t = 0.01)]
     rate: f64,
@@ -49,8 +42,8 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         arms: Arms { campaign: arguments.campaign_arm, sentinel: arguments.sentinel_arm },
         per_account: arguments.per_account,
     };
-    let key = arguments.key.read()?.secret.epoch_key(&arguments.epoch);
-    let canaries = CanaryBook::new(book(&arguments.book)?, key, policy)?;
+    let key = arguments.keyed.epoch_key()?;
+    let canaries = CanaryBook::new(arguments.keyed.book()?, key, policy)?;
     for row in &rows::read(&arguments.file, Kind::Prompts, BadLines::Refuse)?.rows {
         output::line(&responded(&canaries, row)?.to_string())?;
     }

@@ -1,49 +1,11 @@
 //! What attribution can do at all: the published figures from the formulas, and the formulas from simulation.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands, and its numbers are no evidence"
-)]
-
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant::attribute::feasibility::{averaged, channels_floor, code_lengths, tokens, tokens_of_split_keys};
 use taggant::stat::Rate;
 use taggant::stat::power::Hits;
 use taggant::stat::tail::{binomial_ln_sf, hypergeometric_ln_sf};
 
-struct Chance(ChaCha8Rng);
-
-impl Chance {
-    fn seeded(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    fn with(&mut self, chance: f64) -> bool {
-        (self.0.next_u32() as f64) < chance * 4_294_967_296.0
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.0.next_u64() % n
-    }
-
-    fn sign(&mut self) -> f64 {
-        if self.0.next_u32() & 1 == 1 { 1.0 } else { -1.0 }
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.0.next_u32() as f64 / 4_294_967_296.0).sum::<f64>() - 6.0
-    }
-
-    fn hits(&mut self, n: u64, chance: f64) -> u64 {
-        (0..n).filter(|_| self.with(chance)).count() as u64
-    }
-}
+use crate::h0::Chance;
 
 fn close(found: f64, wanted: f64, relative: f64, what: &str) {
     assert!((found / wanted - 1.0).abs() <= relative, "{what}: {found} is not {wanted} within {relative}");
@@ -116,7 +78,7 @@ fn simulate_splitting(cohorts: u64, n: u64, tilt: f64, seed: u64) -> [f64; 3] {
     let mut chance = Chance::seeded(seed);
     let (mut hits, mut global) = (vec![0_u64; cohorts as usize], 0);
     for _ in 0..n {
-        let teacher = chance.below(cohorts) as usize;
+        let teacher = chance.below(cohorts as usize);
         for (cohort, hits) in hits.iter_mut().enumerate() {
             *hits += u64::from(chance.with(if cohort == teacher { 0.5 + tilt } else { 0.5 }));
         }

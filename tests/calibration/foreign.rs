@@ -1,18 +1,8 @@
 //! Calibration under H0 of every foreign format: many random keys over fixed, repetitive innocent text.
 //!
-//! As in `calibration.rs`: rejections stay at or below the upper 99.9 % binomial limit of the level; then a rule of validity
+//! Rejections stay at or below the upper 99.9 % binomial limit of the level; then a rule of validity
 //! is removed, and the same run must fail. What the laws assume of an engine's generator is thereby looked at, not proven:
 //! 1,000 keys cannot see a level below 1 in 1,000. Everything is seeded.
-
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands, and its numbers are no evidence"
-)]
 
 use std::collections::BTreeSet;
 
@@ -23,14 +13,14 @@ use taggant::scheme::foreign::{Profile, Reach, Start};
 use taggant::score::{Exchange, Occurrences, Provenance, occurrences};
 use taggant::stat::Rate;
 use taggant::stat::foreign::ForeignSummary;
-use taggant::stat::multiple::binomial_upper_limit;
 use taggant::stat::tail::{binomial_ln_sf, gamma_ln_sf};
+
+use crate::h0::{assert_fails, assert_valid, exchange, limits, rejections, repetitive};
 
 const KEYS: u64 = 1_000;
 /// Keys where each costs a table of a million entries, or the tail of a public table.
 const FEWER: u64 = 400;
-const LEVELS: [u64; 3] = [20, 100, 1_000];
-/// Small, so that a list costs microseconds; `foreign_vectors.rs` has real sizes.
+/// Small, so that a list costs microseconds; `tests/foreign_vectors.rs` has real sizes.
 const VOCABULARY: u64 = 2_000;
 
 /// A mark under the key of this number, as the engine's parameters.
@@ -134,29 +124,6 @@ fn profile(mark: &Value) -> Profile {
     Profile::from_json(&profile.to_string()).unwrap()
 }
 
-fn exchange(prompt: Vec<u32>, response: Vec<u32>, provenance: Provenance) -> Exchange {
-    Exchange { prompt, response, whole_context: true, provenance }
-}
-
-/// Repetitive answers: half of the tokens have one nearly certain successor, and ten answers are given twice.
-fn innocent() -> Vec<Exchange> {
-    let mut chance = ChaCha8Rng::seed_from_u64(1);
-    let mut text = |tokens: usize| {
-        let mut text = vec![chance.next_u32() % 500];
-        while text.len() < tokens {
-            let last = text[text.len() - 1];
-            let certain = last.is_multiple_of(2) && chance.next_u32() % 10 < 8;
-            let (a, b) = (chance.next_u32() % 500, chance.next_u32() % 500);
-            text.push(if certain { (last * 7 + 3) % 40 } else { a.min(b) });
-        }
-        text
-    };
-    let mut exchanges: Vec<Exchange> =
-        (0..14).map(|_| exchange(text(5), text(120), Provenance::Unknown)).collect();
-    exchanges.extend_from_within(..7);
-    exchanges
-}
-
 /// Four tokens that come in any order.
 fn four_tokens() -> Vec<Exchange> {
     let mut chance = ChaCha8Rng::seed_from_u64(4);
@@ -197,31 +164,9 @@ fn over_keys(
         .collect()
 }
 
-fn rejections(ln_p: &[f64]) -> [u64; 3] {
-    LEVELS.map(|n| ln_p.iter().filter(|ln_p| **ln_p <= -(n as f64).ln()).count() as u64)
-}
-
-fn limits(keys: usize) -> [u64; 3] {
-    LEVELS.map(|n| binomial_upper_limit(keys as u64, Rate::new(1, n).unwrap(), 0.999))
-}
-
-fn assert_valid(what: &str, ln_p: &[f64]) {
-    let (found, limits) = (rejections(ln_p), limits(ln_p.len()));
-    println!("{what}: {found:?} of {} rejected at 1 in {LEVELS:?}, limits {limits:?}", ln_p.len());
-    assert!((0..3).all(|at| found[at] <= limits[at]), "{what}: {found:?}, limits {limits:?}");
-    // A test that never rejects would be valid, and worthless.
-    assert!(found[0] > 0, "{what} is blind");
-}
-
-fn assert_fails(what: &str, ln_p: &[f64]) {
-    let (found, limits) = (rejections(ln_p), limits(ln_p.len()));
-    println!("{what}: {found:?} of {} rejected at 1 in {LEVELS:?}, limits {limits:?}: caught", ln_p.len());
-    assert!((0..3).any(|at| found[at] > limits[at]), "{what}: {found:?} stays within {limits:?}");
-}
-
 #[test]
 fn every_format_is_calibrated_on_repetitive_text() {
-    let exchanges = innocent();
+    let exchanges = repetitive(14, 7);
     for format in FORMATS {
         assert_valid(format.0, &over_keys(&exchanges, format, ln_p));
     }
@@ -267,7 +212,7 @@ fn windows_that_share_a_seed_are_one_coin() {
 /// The same rule for races, where nothing but a repeated (window, token) is one input.
 #[test]
 fn a_repeated_window_and_token_is_one_coin() {
-    let exchanges = innocent();
+    let exchanges = repetitive(14, 7);
     let format = ("sglang, every position", 400, FORMATS[3].2);
     let every = |profile: &Profile, _: &Occurrences| {
         let (marker, width) = (profile.mark.open(), profile.mark.reach().width);

@@ -1,7 +1,5 @@
 //! Recorded rounds of drand's quicknet: signatures that verify, and every way in which they must not.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 use taggant::key::{BeaconError, Epoch, QUICKNET, Round};
 
 /// Round, randomness, signature, as the public interface of quicknet gives them.

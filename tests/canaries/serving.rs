@@ -1,14 +1,5 @@
 //! Canary books: format and faults, procedural slots, serving and matching.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands, and its numbers are no evidence"
-)]
-
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::LazyLock;
 
@@ -19,13 +10,10 @@ use taggant::canary::{
     Matcher, Outcome, Pick, Plant, Policy, Problem, Refusal, Request, Role, Scoring, Sequence, SiblingSet,
     WRITTEN, embedded_book, second_reading,
 };
-use taggant::key::{EpochKey, Secret};
+
+use crate::h0::fixed_key as key;
 
 static BOOK: LazyLock<Book> = LazyLock::new(|| embedded_book("test", &"0f".repeat(32), 0.25).unwrap());
-
-fn key(seed: u8) -> EpochKey {
-    Secret::from_bytes([seed; 32]).epoch_key(&"2026-q4".parse().unwrap())
-}
 
 fn policy() -> Policy {
     Policy { rate: 1.0, campaign_rate: 1.0, arms: Arms::default(), per_account: false }
@@ -452,7 +440,7 @@ fn picks_of_accounts_are_draws_of_their_own() {
 
 #[test]
 fn books_and_their_slots_reach_the_known_answers() {
-    let file: serde_json::Value = serde_json::from_str(include_str!("vectors/canary_sets.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(include_str!("../vectors/canary_sets.json")).unwrap();
     let book = Book::parse("vectors", &file["book"].to_string()).unwrap();
     assert_eq!(book.sha256().to_string(), file["book_sha256"].as_str().unwrap());
     assert_eq!(book.slots(), file["slots"].as_u64().unwrap());

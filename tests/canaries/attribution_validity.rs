@@ -3,33 +3,20 @@
 //! Innocent means, by rung: nothing to do with the key; or a crawler that learned from whatever was published, by whomever.
 //! Everything is seeded.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands, and its numbers are no evidence"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant::attribute::cohort::Period;
 use taggant::attribute::{Accounts, Cohorts, FAMILY_WISE, Naming, Probed, ROUTE_FORMAT, Route, RoutePlan};
 use taggant::canary::{Answer, Arm, Arms, Book, Pick, embedded_book};
-use taggant::key::{EpochKey, Secret};
 use taggant::stat::Rate;
-use taggant::stat::multiple::binomial_upper_limit;
 use taggant::stat::strata::{Stratum, stratified_ln_sf};
 use taggant::stat::tail::{binomial_ln_sf, hypergeometric_ln_sf};
 use taggant::stat::verdict::verdict_tail;
 
+use crate::h0::{Chance, key, row};
+
 const KEYS: u64 = 1_000;
-/// Levels as 1 in n.
-const LEVELS: [u64; 3] = [10, 100, 1_000];
 const K: usize = 16;
 const ARMS: Arms = Arms { campaign: 0.45, sentinel: 0.1 };
 
@@ -38,45 +25,6 @@ static BOOK: LazyLock<Book> = LazyLock::new(|| embedded_book("attribution", &"c7
 static SLOTS: LazyLock<Vec<u64>> = LazyLock::new(|| {
     (0..BOOK.slots()).step_by(499).filter(|slot| !BOOK.is_closed(*slot)).take(400).collect()
 });
-
-fn key(seed: u64) -> EpochKey {
-    let mut bytes = [0; 32];
-    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
-    Secret::from_bytes(bytes).epoch_key(&"2026-q4".parse().unwrap())
-}
-
-struct Chance(ChaCha8Rng);
-
-impl Chance {
-    fn seeded(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.0.next_u64() % n as u64) as usize
-    }
-
-    fn with(&mut self, chance: f64) -> bool {
-        (self.0.next_u32() as f64) < chance * 4_294_967_296.0
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.0.next_u32() as f64 / 4_294_967_296.0).sum::<f64>() - 6.0
-    }
-}
-
-/// Prints a row; whether no level is exceeded more often than a valid test does but once in a thousand times.
-fn row(name: &str, ln_p: &[f64]) -> bool {
-    let found = LEVELS.map(|level| {
-        let alpha = Rate::new(1, level).unwrap();
-        let count = ln_p.iter().filter(|p| **p <= alpha.ln_p() + 1e-12).count() as u64;
-        (count, binomial_upper_limit(ln_p.len() as u64, alpha, 0.999))
-    });
-    let cells: Vec<String> = found.iter().map(|(count, limit)| format!("{count:5} (≤ {limit:3})")).collect();
-    let fine = found.iter().all(|(count, limit)| count <= limit);
-    println!("{name:58} {}  {}", cells.join("  "), if fine { "keeps its level" } else { "CONVICTS" });
-    fine
-}
 
 fn accounts() -> Accounts {
     Accounts { salt: "11".repeat(32).parse().unwrap(), ids: (0..10).map(|n| format!("acct-{n}")).collect() }

