@@ -172,14 +172,14 @@ pub enum CaseError {
     },
     /// The plan's book is missing, another one, or has a fault.
     #[error("canaries: {0}")]
-    Book(ProbeError),
+    Book(Box<ProbeError>),
     /// Answers to canaries that do not fit the plan.
     #[error("test {test}: {error}")]
     Canary {
         /// The test.
         test: String,
         /// What is wrong.
-        error: ProbeError,
+        error: Box<ProbeError>,
     },
     /// Material that does not fit the plan.
     #[error("test {test}: {error}")]

@@ -220,15 +220,20 @@ fn part_at(bytes: &[u8], error: &serde_json::Error) -> &'static str {
     let read = &bytes[..bytes.len().min(error.column())];
     let (mut last, mut from) = ("bundle", 0);
     for part in PARTS {
-        let name = format!("\"{part}\":");
-        let Some(at) = read[from..].windows(name.len()).position(|window| window == name.as_bytes()) else {
-            // Only canaries may be missing.
-            if part == "canaries" {
-                continue;
-            }
-            break;
+        let next = |part: &str| {
+            let name = format!("\"{part}\":");
+            read[from..].windows(name.len()).position(|window| window == name.as_bytes())
         };
-        (last, from) = (part, from + at);
+        // Canaries may be missing, and the plan has a field of that name.
+        let found = match part {
+            "canaries" => next(part).filter(|at| next("created").is_none_or(|after| *at < after)),
+            _ => next(part),
+        };
+        match found {
+            Some(at) => (last, from) = (part, from + at),
+            None if part == "canaries" => {}
+            None => break,
+        }
     }
     last
 }

@@ -150,7 +150,7 @@ pub(super) fn book(plan: &SealedPlan, disclosed: Option<&Disclosed>) -> Result<O
             Err(fault) => fault.into(),
         },
     };
-    Err(CaseError::Book(error))
+    Err(CaseError::Book(Box::new(error)))
 }
 
 /// The plan's slots in their order: those of its ranges that do not stay closed.
@@ -259,7 +259,7 @@ fn check_order(
         }
         done.insert(slot);
     }
-    let ended = probes.len() == slots.len() * each || (metered && probes.len() % each == 0);
+    let ended = probes.len() == slots.len() * each || (metered && probes.len().is_multiple_of(each));
     if ended { Ok(()) } else { Err(missing(probes.len())) }
 }
 
@@ -275,7 +275,7 @@ pub(super) fn test(
     keys: &[SchemeKey],
 ) -> Result<(Summary, Readings), CaseError> {
     let name = || test.name.clone();
-    let fault = |error| CaseError::Canary { test: name(), error };
+    let fault = |error| CaseError::Canary { test: name(), error: Box::new(error) };
     // A plan registers no test of canaries without naming them, and `book` has checked that it is laid open.
     let (Some(canaries), Some(book)) = (plan.canaries(), book) else {
         return Err(CaseError::NoMaterial(name()));
