@@ -41,7 +41,7 @@ mod set;
 mod words;
 
 pub use assignment::{Assigned, Assignment, AssignmentError, FORMAT as ASSIGNMENT_FORMAT};
-pub use book::{Book, Contents, FORMAT as BOOK_FORMAT, Pick, Picks};
+pub use book::{Book, Contents, FORMAT as BOOK_FORMAT, OpenedKeys, Pick, Picks};
 pub use evidence::{Asked, Evidence, EvidenceError, Scoring, Sequence};
 pub use family::{Class, FORMAT as FAMILIES_FORMAT, Families, Source};
 pub use fault::{Fault, Problem};

@@ -10,21 +10,24 @@
 //! over the bundle's raw material and compares. A verdict is a value; a negative one is never an error.
 
 pub mod bundle;
+pub mod canaries;
 pub mod decoys;
 pub mod figure;
+mod judge;
 pub mod material;
 pub mod plan;
 pub mod report;
 
 use serde::{Deserialize, Serialize};
 
+use crate::canary::Book;
 use crate::key::SchemeKey;
 use crate::scheme::{Scheme, SpecError};
 use crate::score::{ReadingError, ScoreError, Skipped};
-use crate::stat::math::{ln, normal_ln_sf, normal_z, to_f64};
-use crate::stat::multiple::holm;
-use crate::stat::verdict::{Summary, TestError};
-use material::{Material, MaterialError};
+use crate::stat::verdict::{Summary, TailMethod, TestError};
+use canaries::{Disclosed, ProbeError, Readings};
+use judge::{judge, standing_out};
+use material::{Content, Material, MaterialError};
 use plan::{Access, PlannedTest, Role, SealedPlan};
 
 /// What a reader is told. Never "guilty".
@@ -51,6 +54,8 @@ pub struct Finding {
     #[serde(flatten)]
     summary: Summary,
     skipped: Skipped,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    readings: Option<Readings>,
     verdict_ln_p: f64,
     adjusted_ln_p: f64,
     power: Option<f64>,
@@ -86,6 +91,11 @@ impl Finding {
     /// Positions that gave no draw of their own.
     pub fn skipped(&self) -> Skipped {
         self.skipped
+    }
+
+    /// How answers to canaries were read; none for other accesses.
+    pub fn readings(&self) -> Option<Readings> {
+        self.readings
     }
 
     /// The verdict tail: of S for key-independent evidence, of the e-process for adaptive evidence.
@@ -160,6 +170,17 @@ pub enum CaseError {
         /// The key it lists.
         key: String,
     },
+    /// The plan's book is missing, another one, or has a fault.
+    #[error("canaries: {0}")]
+    Book(Box<ProbeError>),
+    /// Answers to canaries that do not fit the plan.
+    #[error("test {test}: {error}")]
+    Canary {
+        /// The test.
+        test: String,
+        /// What is wrong.
+        error: Box<ProbeError>,
+    },
     /// Material that does not fit the plan.
     #[error("test {test}: {error}")]
     Material {
@@ -192,13 +213,20 @@ pub enum CaseError {
     Reading(#[from] ReadingError),
 }
 
-/// Runs every test of `plan` over its material with the opened `keys`.
+/// Runs every test of `plan` over its material with the opened `keys`. `disclosed` is what the operator lays open of its
+/// canaries: nothing where the plan has none.
 ///
 /// # Errors
 /// Material or a key is missing, does not fit the plan, or a source breaks independence. A negative verdict is none.
-pub fn analyse(plan: &SealedPlan, material: &[Material], keys: &[SchemeKey]) -> Result<Analysis, CaseError> {
-    let findings =
-        plan.tests().iter().map(|test| found(plan, test, material, keys)).collect::<Result<_, _>>()?;
+pub fn analyse(
+    plan: &SealedPlan,
+    material: &[Material],
+    disclosed: Option<&Disclosed>,
+    keys: &[SchemeKey],
+) -> Result<Analysis, CaseError> {
+    let book = canaries::book(plan, disclosed)?;
+    let found = |test| found(plan, test, material, book.as_ref(), keys);
+    let findings = plan.tests().iter().map(found).collect::<Result<_, _>>()?;
     let mut analysis = Analysis { findings };
     judge(plan, &mut analysis.findings);
     Ok(analysis)
@@ -209,14 +237,24 @@ fn found(
     plan: &SealedPlan,
     test: &PlannedTest,
     material: &[Material],
+    book: Option<&Book>,
     keys: &[SchemeKey],
 ) -> Result<Finding, CaseError> {
     plan.check_sources(test)?;
-    let scheme = scheme(plan, test, keys)?;
-    let (summary, skipped) = material_of(test, material)?.test(plan, test, &scheme)?;
-    let verdict_ln_p = match test.access {
-        Access::Reading => (-summary.ln_e_max).min(0.0),
-        Access::Distributions | Access::Text => summary.ln_p,
+    let material = material_of(test, material)?;
+    let (summary, skipped, readings) = match &material.content {
+        Content::Canary(probes) => {
+            let (summary, readings) = canaries::test(plan, test, probes, book, keys)?;
+            (summary, Skipped::default(), Some(readings))
+        }
+        _ => {
+            let (summary, skipped) = material.test(plan, test, &scheme(plan, test, keys)?)?;
+            (summary, skipped, None)
+        }
+    };
+    let verdict_ln_p = match summary.method {
+        TailMethod::EProcess => (-summary.ln_e_max).min(0.0),
+        _ => summary.ln_p,
     };
     Ok(Finding {
         test: test.name.clone(),
@@ -225,6 +263,7 @@ fn found(
         access: test.access,
         summary,
         skipped,
+        readings,
         verdict_ln_p,
         adjusted_ln_p: verdict_ln_p,
         power: None,
@@ -258,87 +297,13 @@ fn scheme(plan: &SealedPlan, test: &PlannedTest, keys: &[SchemeKey]) -> Result<S
     Ok(spec.open_with(wanted.iter().map(key).collect::<Result<_, _>>()?)?)
 }
 
-/// Correction, power and verdicts: Holm over the registered suspects. A negative control that rejects, or the lack of an
-/// innocent that could have, leaves nothing better than inconclusive. A control is never accused.
-fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
-    let family: Vec<usize> = (0..findings.len()).filter(|at| findings[*at].role.is_registered()).collect();
-    let raw: Vec<f64> = family.iter().map(|at| findings[*at].verdict_ln_p).collect();
-    for (at, adjusted) in family.iter().zip(holm(&raw)) {
-        findings[*at].adjusted_ln_p = adjusted;
-    }
-    let ln_level = ln(plan.level());
-    let strictest = ln_level - ln(to_f64((family.len() as u64).max(1)));
-    let spoilt = !standing_out(findings, ln_level).is_empty();
-    let judged: Vec<(Option<f64>, Verdict)> = (0..findings.len())
-        .map(|at| {
-            let finding = &findings[at];
-            let power = positive_control(findings, finding).map(|control| power(control, finding, strictest));
-            let accused = finding.role.is_registered() && finding.adjusted_ln_p <= ln_level;
-            let sound = !spoilt && has_innocent(plan, findings, at);
-            let stands_out = finding.verdict_ln_p <= ln_level;
-            let verdict = match (accused && sound, power) {
-                (true, _) => Verdict::EvidenceFound,
-                (false, Some(power)) if power >= 0.9 && !accused && !stands_out => Verdict::NoEvidence,
-                _ => Verdict::Inconclusive,
-            };
-            (power, verdict)
-        })
-        .collect();
-    for (finding, (power, verdict)) in findings.iter_mut().zip(judged) {
-        (finding.power, finding.verdict) = (power, verdict);
-    }
-}
-
-/// The student whose result says what a test of this access can see; none for the student itself.
-fn positive_control<'f>(findings: &'f [Finding], finding: &Finding) -> Option<&'f Finding> {
-    let student = |other: &&Finding| other.role == Role::Student && other.access == finding.access;
-    findings.iter().find(student).filter(|_| finding.role != Role::Student)
-}
-
-/// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least a quarter as many draws
-/// (the same effect gives half the z): an unlucky key hits everyone, and only an innocent that could have rejected shows
-/// that this one does not.
-fn has_innocent(plan: &SealedPlan, findings: &[Finding], at: usize) -> bool {
-    let (tests, finding) = (plan.tests(), &findings[at]);
-    findings.iter().zip(tests).any(|(other, test)| {
-        other.role == Role::Innocent
-            && (test.access, test.statistic, &test.epoch)
-                == (tests[at].access, tests[at].statistic, &tests[at].epoch)
-            && other.summary.draws * 4 >= finding.summary.draws
-            && can_reach(other, ln(0.01))
-    })
-}
-
-fn can_reach(finding: &Finding, ln_p: f64) -> bool {
-    finding.summary.draws > 0 && finding.summary.ln_p_min.is_none_or(|least| least <= ln_p)
-}
-
-/// The negative controls with p ≤ 0.01/m, or at the plan's level; m that could get there. No finding stands beside one,
-/// whatever it looked at: a key or an analysis that accuses one innocent accuses others.
-fn standing_out(findings: &[Finding], ln_level: f64) -> Vec<&Finding> {
-    let controls = || findings.iter().filter(|finding| finding.role.is_negative_control());
-    let able = controls().filter(|finding| can_reach(finding, ln(0.01))).count() as u64;
-    let least = ln(0.01 / to_f64(able.max(1))).max(ln_level);
-    controls().filter(|finding| finding.verdict_ln_p <= least).collect()
-}
-
-/// The chance that the test of `finding` would pass `ln_level` if its suspect were as the positive control is: a normal
-/// statistic with the control's z, scaled to the suspect's effective draws. Planning arithmetic, not evidence.
-fn power(control: &Finding, finding: &Finding, ln_level: f64) -> f64 {
-    if !can_reach(finding, ln_level) || control.summary.n_eff <= 0.0 {
-        return 0.0;
-    }
-    let share = (finding.summary.n_eff / control.summary.n_eff).min(1.0);
-    let z = normal_z(control.verdict_ln_p) * share.sqrt();
-    crate::stat::math::exp(normal_ln_sf(normal_z(ln_level) - z))
-}
-
 #[cfg(test)]
 mod fixture;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stat::math::ln;
 
     fn primary(change: impl FnOnce(&mut fixture::Draft)) -> Verdict {
         let mut draft = fixture::draft();
@@ -368,12 +333,12 @@ mod tests {
         let mut draft = fixture::draft();
         draft.beside_a_flat_reference();
         let plan = draft.plan.clone().seal("2026-11-23T09:00:00Z").unwrap();
-        let material::Content::Beside(student) = &mut draft.material[0].content else { panic!("student") };
+        let Content::Beside(student) = &mut draft.material[0].content else { panic!("student") };
         student.expectation = crate::score::Expectation::default();
-        let refused = analyse(&plan, &draft.material, &draft.keys());
+        let refused = analyse(&plan, &draft.material, None, &draft.keys());
         assert!(matches!(refused, Err(CaseError::Score { error: ScoreError::Expectation, .. })));
-        draft.material[0].content = material::Content::Text(Vec::new());
-        assert!(analyse(&plan, &draft.material, &draft.keys()).is_err());
+        draft.material[0].content = Content::Text(Vec::new());
+        assert!(analyse(&plan, &draft.material, None, &draft.keys()).is_err());
     }
 
     #[test]
@@ -407,12 +372,12 @@ mod tests {
         let refused = |change| {
             let draft = changed(change);
             let plan = draft.plan.clone().seal("2026-11-23T09:00:00Z").unwrap();
-            analyse(&plan, &draft.material, &draft.keys())
+            analyse(&plan, &draft.material, None, &draft.keys())
         };
         let unasked = refused(|draft| draft.plan.exposure = plan::Planned::absent("windows weigh alike"));
         assert!(matches!(unasked, Err(CaseError::Material { error: found, .. }) if found == error));
         let missing = refused(|draft| {
-            let material::Content::Beside(beside) = &mut draft.material[0].content else { panic!("student") };
+            let Content::Beside(beside) = &mut draft.material[0].content else { panic!("student") };
             beside.exposure = None;
         });
         assert!(matches!(missing, Err(CaseError::Material { error: found, .. }) if found == error));
@@ -462,7 +427,7 @@ mod tests {
             for material in
                 draft.material.iter_mut().filter(|material| material.suspect.starts_with("innocent"))
             {
-                if let material::Content::Text(answers) = &mut material.content {
+                if let Content::Text(answers) = &mut material.content {
                     answers.iter_mut().for_each(|answer| answer.response.truncate(1));
                 }
             }
@@ -486,7 +451,7 @@ mod tests {
     fn a_suspect_that_says_nothing_is_inconclusive_and_the_others_keep_their_results() {
         let mut draft = fixture::draft();
         for material in draft.material.iter_mut().filter(|material| material.suspect == "control") {
-            if let material::Content::Text(answers) = &mut material.content {
+            if let Content::Text(answers) = &mut material.content {
                 answers.iter_mut().for_each(|answer| answer.response.clear());
             }
         }
@@ -503,14 +468,14 @@ mod tests {
             change(&mut draft);
             let keys = draft.keys();
             let plan = draft.plan.seal("2026-11-23T10:00:00Z").unwrap();
-            analyse(&plan, &draft.material, &keys).unwrap_err().to_string()
+            analyse(&plan, &draft.material, None, &keys).unwrap_err().to_string()
         };
-        let contents = |draft: &mut fixture::Draft, change: &dyn Fn(&mut material::Content)| {
+        let contents = |draft: &mut fixture::Draft, change: &dyn Fn(&mut Content)| {
             draft.material.iter_mut().for_each(|material| change(&mut material.content));
         };
         let contexts = refused(&|draft| {
             contents(draft, &|content| {
-                if let material::Content::Distributions(rows) = content {
+                if let Content::Distributions(rows) = content {
                     rows.contexts[0].1 ^= 1;
                 }
             });
@@ -518,7 +483,7 @@ mod tests {
         assert!(contexts.contains("the plan's rule"), "{contexts}");
         let documents = refused(&|draft| {
             contents(draft, &|content| {
-                if let material::Content::Reading(reading) = content {
+                if let Content::Reading(reading) = content {
                     let moved = reading.documents[0].response.remove(0);
                     reading.documents[0].prompt.push(moved);
                 }
@@ -527,7 +492,7 @@ mod tests {
         assert!(documents.contains("not those that the plan commits to"), "{documents}");
         let twice = refused(&|draft| {
             contents(draft, &|content| {
-                if let material::Content::Reading(reading) = content {
+                if let Content::Reading(reading) = content {
                     let first = reading.rows[0].coefficients[0];
                     reading.rows[0].coefficients.push(first);
                 }
@@ -565,7 +530,7 @@ mod tests {
         let control = |tokens: usize| {
             let mut draft = fixture::draft();
             for material in draft.material.iter_mut().filter(|material| material.suspect == "control") {
-                if let material::Content::Text(answers) = &mut material.content {
+                if let Content::Text(answers) = &mut material.content {
                     answers.iter_mut().for_each(|answer| answer.response.truncate(tokens));
                 }
             }

@@ -255,6 +255,7 @@ fn plan() -> Plan {
                       "keys": [{ "key_id": "bb8a8d592659429b", "epoch": "2025-q4" }] }],
         "reference": { "value": "teacher" },
         "exposure": absent("windows weigh alike"),
+        "canaries": absent("no canaries"),
         "matchers": absent("no canaries"),
         "exclusions": ["repeated draws"],
         "lambda_grid": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],

@@ -26,7 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("attribute", &["canary", "key", "law", "score", "stat"]),
     ("canary", &["key", "law", "stat"]),
     ("source", &["key", "sort", "token"]),
-    ("case", &["key", "law", "scheme", "score", "stat", "token"]),
+    ("case", &["attribute", "canary", "key", "law", "scheme", "score", "stat", "token"]),
     (
         "cli",
         &[

@@ -4,6 +4,8 @@
 //! picks: a book that is changed afterwards gets other picks. A salt in it makes the hash a commitment that can be
 //! published without letting anybody guess the canaries.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -11,7 +13,7 @@ use super::expand::Expander;
 use super::family::Families;
 use super::fault::{Fault, Place, Problem, json_fault};
 use super::set::{SiblingSet, canonical};
-use crate::key::{Commitment, Epoch, EpochKey, Label};
+use crate::key::{Audience, Commitment, Epoch, EpochKey, Label, SchemeKey};
 use crate::law::Origin;
 
 /// The format of a book.
@@ -137,6 +139,14 @@ impl Book {
         Some(&self.classes[class].class().class)
     }
 
+    /// The slots of a class, in order; none where the book does not have it.
+    pub fn of_class(&self, class: &str) -> impl Iterator<Item = u64> {
+        let written = self.contents.sets.iter().filter(move |set| set.class == class).map(|set| set.slot);
+        let is = move |(_, expander): &(usize, &Expander)| expander.class().class == class;
+        let made = self.classes.iter().enumerate().filter(is);
+        written.chain(made.flat_map(|(at, _)| self.starts[at]..self.starts[at + 1]))
+    }
+
     /// Whether a slot stays closed for a court's replication: SHA-256(`"taggant/1/canary-closed" ‖ 0x00 ‖ book's SHA-256 ‖
     /// u64le(slot)`), its first u64 (little-endian), is below ⌊share·2⁶⁴⌋. Chosen by the book's hash, so by nobody.
     pub fn is_closed(&self, slot: u64) -> bool {
@@ -152,7 +162,12 @@ impl Book {
 
     /// The picks of one epoch's key. A book has its hash by now, so siblings exist before anything is picked.
     pub fn picks<'a>(&'a self, key: &'a EpochKey) -> Picks<'a> {
-        Picks { book: self, key }
+        Picks { book: self, keys: Keys::Epoch(key) }
+    }
+
+    /// The same from label keys that were handed over one by one.
+    pub fn opened_picks<'a>(&'a self, keys: &'a OpenedKeys) -> Picks<'a> {
+        Picks { book: self, keys: Keys::Opened(keys) }
     }
 
     /// The classes, each with its first slot.
@@ -176,8 +191,8 @@ impl Book {
         (class < self.classes.len()).then(|| (class, slot - self.starts[class]))
     }
 
-    /// `canary/1/<first 32 hexadecimal digits of the book's SHA-256>/<slot>/k<K>`.
-    fn label(&self, slot: u64) -> Option<Label> {
+    /// The label of a slot's pick: `canary/1/<first 32 hexadecimal digits of the book's SHA-256>/<slot>/k<K>`.
+    pub fn label(&self, slot: u64) -> Option<Label> {
         let book = hex::encode(&self.sha256[..16]);
         Some(Label::known(format!("canary/1/{book}/{slot}/k{}", self.siblings(slot)?)))
     }
@@ -194,6 +209,17 @@ pub struct Pick {
     pub account: Option<String>,
 }
 
+impl Pick {
+    /// The label of this pick in `book`; none for a slot that the book does not have.
+    pub fn label(&self, book: &Book) -> Option<Label> {
+        let label = book.label(self.slot)?;
+        Some(match &self.account {
+            Some(account) => label.audience(Audience::Account, account),
+            None => label,
+        })
+    }
+}
+
 impl From<u64> for Pick {
     fn from(slot: u64) -> Self {
         Self { slot, account: None }
@@ -204,42 +230,90 @@ impl From<u64> for Pick {
 #[derive(Clone, Copy, Debug)]
 pub struct Picks<'a> {
     book: &'a Book,
-    key: &'a EpochKey,
+    keys: Keys<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Keys<'a> {
+    Epoch(&'a EpochKey),
+    Opened(&'a OpenedKeys),
+}
+
+/// Keys of single labels of one epoch, as an operator hands them over: slots that stay closed are not among them.
+#[derive(Clone, Debug)]
+pub struct OpenedKeys {
+    epoch: Epoch,
+    keys: BTreeMap<Label, SchemeKey>,
+}
+
+impl OpenedKeys {
+    /// Those of `keys` that belong to `epoch`.
+    pub fn new(epoch: &Epoch, keys: &[SchemeKey]) -> Self {
+        let mine = keys.iter().filter(|key| key.epoch() == epoch);
+        Self { epoch: epoch.clone(), keys: mine.map(|key| (key.label().clone(), key.clone())).collect() }
+    }
+
+    /// The key of a label, if it was handed over.
+    pub fn get(&self, label: &Label) -> Option<&SchemeKey> {
+        self.keys.get(label)
+    }
 }
 
 impl<'a> Picks<'a> {
     /// The epoch.
     pub fn epoch(&self) -> &'a Epoch {
-        self.key.epoch()
+        match self.keys {
+            Keys::Epoch(key) => key.epoch(),
+            Keys::Opened(keys) => &keys.epoch,
+        }
     }
 
-    /// J, from 0; none for a slot that the book does not have.
+    /// J, from 0; none for a slot that the book does not have, and for one whose key was not handed over.
     pub fn sibling(&self, pick: &Pick) -> Option<u32> {
-        let label = self.book.label(pick.slot)?;
-        let label = match &pick.account {
-            Some(account) => label.audience(crate::key::Audience::Account, account),
-            None => label,
-        };
-        Some(self.key.scheme_key(&label).pick(self.book.siblings(pick.slot)?))
+        let siblings = self.book.siblings(pick.slot)?;
+        self.with_key(&pick.label(self.book)?, |key| key.pick(siblings))
     }
 
     /// Whether a slot is planted at a rate in [0, 1]: its number is below ⌊rate·2⁶⁴⌋. A higher rate plants the same slots
     /// and more.
     pub fn plants(&self, slot: u64, rate: f64) -> bool {
-        self.book
-            .label(slot)
-            .is_some_and(|label| below_share(self.key.scheme_key(&label.plant()).number(), rate))
+        self.plant_number(slot).is_some_and(|number| below_share(number, rate))
+    }
+
+    /// The slot's number in [0, 2⁶⁴) that says whether it is planted.
+    pub fn plant_number(&self, slot: u64) -> Option<u64> {
+        self.with_key(&self.book.label(slot)?.plant(), SchemeKey::number)
     }
 
     /// The slot's number in [0, 2⁶⁴) that assigns it to an arm.
     pub fn arm_number(&self, slot: u64) -> Option<u64> {
-        Some(self.key.scheme_key(&self.book.label(slot)?.arm_of_canary()).number())
+        self.with_key(&self.book.label(slot)?.arm_of_canary(), SchemeKey::number)
     }
 
-    /// Names the coins of this book under this key: they cannot be pooled with themselves.
+    /// Names the coins of this book under this key: they cannot be pooled with themselves. Of keys that were handed over one
+    /// by one SHA-256(`"taggant/1/canary-origin" ‖ 0x00 ‖ epoch ‖ 0x00 ‖ book's SHA-256`).
     pub fn origin(&self) -> Origin {
-        let book = hex::encode(&self.book.sha256[..16]);
-        Origin(self.key.scheme_key(&Label::known(format!("canary/1/{book}"))).commitment().0)
+        match self.keys {
+            Keys::Epoch(key) => {
+                let book = hex::encode(&self.book.sha256[..16]);
+                Origin(key.scheme_key(&Label::known(format!("canary/1/{book}"))).commitment().0)
+            }
+            Keys::Opened(keys) => {
+                let mut hash = Sha256::new();
+                hash.update(b"taggant/1/canary-origin\0");
+                hash.update(keys.epoch.as_str());
+                hash.update([0]);
+                hash.update(self.book.sha256);
+                Origin(hash.finalize().into())
+            }
+        }
+    }
+
+    fn with_key<T>(&self, label: &Label, of: impl FnOnce(&SchemeKey) -> T) -> Option<T> {
+        match self.keys {
+            Keys::Epoch(key) => Some(of(&key.scheme_key(label))),
+            Keys::Opened(keys) => keys.get(label).map(of),
+        }
     }
 }
 

@@ -8,12 +8,14 @@ mod outside;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::canaries::Disclosed;
 use super::material::Material;
-use super::plan::{Plan, SealedPlan, canonical, statistic_sha256};
+use super::plan::{Plan, Planned, SealedPlan, canonical, matchers_sha256, statistic_sha256};
 use super::{Analysis, analyse};
 use crate::key::{Commitment, Genesis, Opening, SchemeKey};
 use crate::source::files::{self, Access, FileError};
@@ -40,6 +42,9 @@ pub struct Bundle {
     pub genesis: Genesis,
     /// The keys handed over, with their proofs.
     pub openings: Vec<Opening>,
+    /// What the operator lays open of its canaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canaries: Option<Disclosed>,
     /// The raw answers.
     pub material: Vec<Material>,
     /// The results.
@@ -69,6 +74,8 @@ pub struct Parts {
     pub genesis: Genesis,
     /// The keys handed over.
     pub openings: Vec<Opening>,
+    /// What the operator lays open of its canaries; none where the plan has none.
+    pub canaries: Option<Disclosed>,
     /// The raw answers.
     pub material: Vec<Material>,
     /// The results.
@@ -92,6 +99,7 @@ impl Bundle {
             seal,
             genesis: parts.genesis,
             openings: parts.openings,
+            canaries: parts.canaries,
             material: parts.material,
             analysis: parts.analysis,
             digests: BTreeMap::new(),
@@ -183,25 +191,49 @@ pub fn check_bytes(bytes: &[u8], outside: &Outside) -> Vec<Check> {
             check_content(&bundle, &value, &mut checks);
             checks.extend(outside.compare(&bundle));
         }
-        Err(error) => checks.push(Check::failed("bundle", format!("not a {FORMAT} bundle: {error}"))),
+        Err(error) => checks.push(unreadable(&value, &error)),
     }
     checks
 }
 
+/// What no bundle has, named by the part that it is in.
+fn unreadable(bundle: &Value, error: &serde_json::Error) -> Check {
+    fn part<T: DeserializeOwned>(bundle: &Value, name: &str) -> Option<Check> {
+        let error = serde_json::from_value::<T>(bundle.get(name)?.clone()).err()?;
+        Some(Check::failed(name, format!("not that of a {FORMAT} bundle: {error}")))
+    }
+    part::<Plan>(bundle, "plan")
+        .or_else(|| part::<Genesis>(bundle, "genesis"))
+        .or_else(|| part::<Vec<Opening>>(bundle, "openings"))
+        .or_else(|| part::<Disclosed>(bundle, "canaries"))
+        .or_else(|| part::<Vec<Material>>(bundle, "material"))
+        .or_else(|| part::<Analysis>(bundle, "analysis"))
+        .unwrap_or_else(|| Check::failed("bundle", format!("not a {FORMAT} bundle: {error}")))
+}
+
 /// The part of the bundle in which a reader of JSON stopped. Canonical JSON is one line, its parts sorted by name.
 fn part_at(bytes: &[u8], error: &serde_json::Error) -> &'static str {
-    const PARTS: [&str; 11] = [
-        "analysis", "created", "digest", "digests", "format", "genesis", "material", "openings", "plan",
-        "program", "seal",
+    const PARTS: [&str; 12] = [
+        "analysis", "canaries", "created", "digest", "digests", "format", "genesis", "material", "openings",
+        "plan", "program", "seal",
     ];
     let read = &bytes[..bytes.len().min(error.column())];
     let (mut last, mut from) = ("bundle", 0);
     for part in PARTS {
-        let name = format!("\"{part}\":");
-        let Some(at) = read[from..].windows(name.len()).position(|window| window == name.as_bytes()) else {
-            break;
+        let next = |part: &str| {
+            let name = format!("\"{part}\":");
+            read[from..].windows(name.len()).position(|window| window == name.as_bytes())
         };
-        (last, from) = (part, from + at);
+        // Canaries may be missing, and the plan has a field of that name.
+        let found = match part {
+            "canaries" => next(part).filter(|at| next("created").is_none_or(|after| *at < after)),
+            _ => next(part),
+        };
+        match found {
+            Some(at) => (last, from) = (part, from + at),
+            None if part == "canaries" => {}
+            None => break,
+        }
     }
     last
 }
@@ -307,7 +339,13 @@ fn check_analysis(
                     this version";
         checks.push(Check::unchecked("plan", what));
     }
-    let analysis = match analyse(plan, &bundle.material, keys) {
+    let readers = Planned::Set { value: matchers_sha256() };
+    if plan.canaries().is_some() && bundle.plan.matchers != readers {
+        let what = "this program's readers of canary answers are not the version that the plan names: the answers are read \
+                    with this version";
+        checks.push(Check::unchecked("plan", what));
+    }
+    let analysis = match analyse(plan, &bundle.material, bundle.canaries.as_ref(), keys) {
         Ok(analysis) => analysis,
         Err(error) => {
             return checks.push(Check::failed("analysis", format!("cannot be recomputed: {error}")));
@@ -344,7 +382,7 @@ fn difference(stored: &Value, again: &Value, at: &str) -> Option<String> {
 /// The digest of each object: the top-level parts, openings and material one by one.
 fn digests(bundle: &Value) -> Result<BTreeMap<String, Commitment>, serde_json::Error> {
     let mut found = BTreeMap::new();
-    for part in ["plan", "seal", "genesis", "analysis"] {
+    for part in ["plan", "seal", "genesis", "canaries", "analysis"] {
         if let Some(value) = bundle.get(part) {
             found.insert(part.to_owned(), sha256(value)?);
         }
@@ -516,7 +554,7 @@ mod tests {
             SealedPlan::reopen(bundle.plan.clone(), bundle.seal.time.clone(), bundle.seal.sha256).unwrap();
         let mut keys = vec![invented];
         keys.extend(bundle.openings[1].verify(&bundle.genesis.root).unwrap());
-        bundle.analysis = analyse(&plan, &bundle.material, &keys).unwrap();
+        bundle.analysis = analyse(&plan, &bundle.material, None, &keys).unwrap();
         fail_at(&redigested(&bundle), "openings/0");
     }
 
@@ -570,7 +608,7 @@ mod tests {
         plan.sources[0].keys =
             vec![MarkedUnder { key_id: plan.key_id.clone(), epoch: plan.tests[0].epoch.clone() }];
         let sealed = plan.seal("2026-11-23T10:00:00Z").unwrap();
-        let refused = analyse(&sealed, &draft.material, &keys);
+        let refused = analyse(&sealed, &draft.material, None, &keys);
         assert!(matches!(refused, Err(crate::case::CaseError::DependentSource { .. })), "{refused:?}");
 
         let mut bundle = fixture::fixture().bundle();

@@ -52,7 +52,7 @@ impl Draft {
         let keys = self.keys();
         let Self { plan, genesis, openings, material } = self;
         let plan = plan.seal("2026-11-23T10:00:00Z").unwrap();
-        let analysis = analyse(&plan, &material, &keys).unwrap();
+        let analysis = analyse(&plan, &material, None, &keys).unwrap();
         Fixture { plan, genesis, openings, material, analysis }
     }
 
@@ -72,7 +72,7 @@ impl Draft {
             match &mut material.content {
                 Content::Beside(beside) => beside.exposure = Some(listed.clone()),
                 Content::Distributions(rows) => rows.exposure = Some(listed.clone()),
-                Content::Reading(_) | Content::Text(_) => {}
+                Content::Canary(_) | Content::Reading(_) | Content::Text(_) => {}
             }
         }
         let traffic = Source { name: "traffic".to_owned(), ..self.plan.sources[0].clone() };
@@ -114,7 +114,7 @@ impl Fixture {
     pub(super) fn bundle(self) -> Bundle {
         let Self { plan, genesis, openings, material, analysis } = self;
         let created = "2026-11-23T11:00:00Z".to_owned();
-        Bundle::new(Parts { plan, genesis, openings, material, analysis, created }).unwrap()
+        Bundle::new(Parts { plan, genesis, openings, canaries: None, material, analysis, created }).unwrap()
     }
 }
 
@@ -189,6 +189,7 @@ fn tests(served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
         role,
         access,
         statistic: match access {
+            Canary => Statistic::CanaryFirst,
             Distributions => Statistic::Residual,
             Reading => Statistic::ReadingMass,
             Text => Statistic::RootCount,
@@ -242,6 +243,7 @@ fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<Plan
         }],
         reference: Planned::Set { value: "teacher".to_owned() },
         exposure: Planned::absent("windows weigh alike"),
+        canaries: Planned::absent("no canaries"),
         matchers: Planned::absent("no canaries"),
         exclusions: vec!["repeated draws".to_owned(), "windows shorter than the width".to_owned()],
         lambda_grid: (0..=12).collect(),

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::CaseError;
+use super::canaries::Probe;
 use super::plan::{
     Access, ContextRule, Planned, PlannedTest, SealedPlan, Statistic, contexts, documents_sha256,
     prompts_sha256,
@@ -48,6 +49,8 @@ pub enum Content {
     Reading(ReadingMaterial),
     /// Answers to the pool's prompts, and what the plan's reference expects of them.
     Beside(Beside),
+    /// Answers to the probes of canary slots, in plan order.
+    Canary(Vec<Probe>),
 }
 
 /// One prompt and its answer, as token ids.
@@ -218,6 +221,7 @@ impl Material {
             Content::Distributions(_) => Access::Distributions,
             Content::Reading(_) => Access::Reading,
             Content::Beside(_) | Content::Text(_) => Access::Text,
+            Content::Canary(_) => Access::Canary,
         }
     }
 
@@ -281,7 +285,7 @@ impl Material {
                     _ => return Err(fault(MaterialError::Statistic)),
                 }
             }
-            Content::Reading(_) => return Err(fault(MaterialError::Statistic)),
+            Content::Canary(_) | Content::Reading(_) => return Err(fault(MaterialError::Statistic)),
         };
         evidence.map_err(|error| CaseError::Score { test: test.name.clone(), error })
     }

@@ -9,140 +9,28 @@ use sha2::{Digest, Sha256};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+mod canaries;
+mod planned;
+mod registered;
 mod sense;
 mod sources;
+mod version;
 
 use super::CaseError;
 use super::material::Answer;
-use crate::key::{Commitment, Epoch, KeyId};
-use crate::law::Law;
+use crate::key::{Commitment, KeyId};
 use crate::scheme::Spec;
-use crate::score::{Provenance, TextStatistic};
+use crate::score::Provenance;
 use crate::token::TokenId;
 
+pub use canaries::{Canaries, PromptRule, SlotRange};
+pub use planned::Planned;
+pub use registered::{Access, PlannedTest, Role, Statistic};
 pub use sources::{FirstServed, Independence, MarkedUnder, Source};
+pub use version::{matchers_sha256, statistic_sha256};
 
 /// The format of a plan.
 pub const FORMAT: &str = "taggant-plan/1";
-
-/// A value, or the reason why there is none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-pub enum Planned<T> {
-    /// No value yet.
-    Absent {
-        /// Always null.
-        value: (),
-        /// Why.
-        reason: String,
-    },
-    /// A value.
-    Set {
-        /// The value.
-        value: T,
-    },
-}
-
-impl<T> Planned<T> {
-    /// No value, and why.
-    pub fn absent(reason: &str) -> Self {
-        Self::Absent { value: (), reason: reason.to_owned() }
-    }
-}
-
-/// What the test looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Access {
-    /// The suspect's answers to fresh prompts.
-    Text,
-    /// Its next-token distributions there.
-    Distributions,
-    /// Its next-token distributions while it reads text marked under the scored key (adaptive).
-    Reading,
-}
-
-/// Why something is tested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// A suspect that was trained on marked answers by us: the positive control.
-    Student,
-    /// A suspect that was trained on unmarked answers by us.
-    Control,
-    /// A suspect of whom nothing is known.
-    Suspect,
-    /// The same evidence under a key that never marked anything.
-    WrongKey,
-    /// A model that cannot have seen a marked answer, under the same key.
-    Innocent,
-}
-
-impl Role {
-    /// Whether Holm's correction counts the test.
-    pub fn is_registered(self) -> bool {
-        matches!(self, Self::Control | Self::Student | Self::Suspect)
-    }
-
-    /// Whether a rejection would throw doubt on every finding: nothing marked under the scored key can be behind it.
-    pub fn is_negative_control(self) -> bool {
-        matches!(self, Self::Control | Self::Innocent | Self::WrongKey)
-    }
-}
-
-/// The statistic of a test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Statistic {
-    /// Text: each distinct (window, token) once.
-    Distinct,
-    /// Text: √n for n occurrences.
-    RootCount,
-    /// Text: (n − Nb)/(1 + 0.03 Nb) by distinct (window, token), Nb the sum of the plan's reference over the contexts.
-    TextResidual,
-    /// Distributions: Σ q by distinct window.
-    GreenMass,
-    /// Distributions: Σ (q − b)/√(q + b) by distinct window, half-normed, b the plan's reference.
-    Residual,
-    /// Reading: q of the unseen window, in units of 2⁻¹⁶; the e-process is the verdict.
-    ReadingMass,
-}
-
-impl Statistic {
-    /// As a text statistic, where it is one.
-    pub fn text(self) -> Option<TextStatistic> {
-        match self {
-            Self::Distinct => Some(TextStatistic::Distinct),
-            Self::RootCount => Some(TextStatistic::RootCount),
-            Self::GreenMass | Self::ReadingMass | Self::Residual | Self::TextResidual => None,
-        }
-    }
-
-    /// Whether its coefficients have both signs: what is compared with a reference.
-    fn is_signed(self) -> bool {
-        matches!(self, Self::Residual | Self::TextResidual)
-    }
-}
-
-/// One registered test.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlannedTest {
-    /// Unique name.
-    pub name: String,
-    /// Whose answers.
-    pub suspect: String,
-    /// Why.
-    pub role: Role,
-    /// What it looks at.
-    pub access: Access,
-    /// The statistic.
-    pub statistic: Statistic,
-    /// The epoch whose key is scored.
-    pub epoch: Epoch,
-    /// The names of the sources that its coefficients come from.
-    pub sources: Vec<String>,
-}
 
 /// The prompts that the probes come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,8 +102,10 @@ pub struct Plan {
     pub reference: Planned<String>,
     /// The traffic in which windows are counted, to weigh those of residuals: a source's name.
     pub exposure: Planned<String>,
-    /// How answers to canaries are read.
-    pub matchers: Planned<String>,
+    /// The book of canaries, and how its slots are probed.
+    pub canaries: Planned<Canaries>,
+    /// SHA-256 of the source code that reads answers to canaries ([`matchers_sha256`]).
+    pub matchers: Planned<Commitment>,
     /// Which positions do not count.
     pub exclusions: Vec<String>,
     /// λⱼ = 2⁻ʲ/a_max for these j.
@@ -322,46 +212,10 @@ impl Plan {
             );
         }
         self.check_sense()?;
+        if let Planned::Set { value: canaries } = &self.canaries {
+            canaries.check()?;
+        }
         self.tests.iter().try_for_each(|test| self.check_test(test))
-    }
-
-    fn check_test(&self, test: &PlannedTest) -> Result<(), PlanError> {
-        let fits = matches!(
-            (test.access, test.statistic),
-            (Access::Text, Statistic::Distinct | Statistic::RootCount | Statistic::TextResidual)
-                | (Access::Distributions, Statistic::GreenMass | Statistic::Residual)
-                | (Access::Reading, Statistic::ReadingMass)
-        );
-        if !fits {
-            return Err(PlanError::Field(format!(
-                "tests, {}: the statistic does not fit the access",
-                test.name
-            )));
-        }
-        if matches!(self.spec, Spec::Mix(_)) && test.statistic.text().is_none() {
-            let what = "a mix is scored from text, by distinct or root-count";
-            return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
-        }
-        if self.spec.law() == Some(Law::Exponential) && test.statistic.is_signed() {
-            let what = "a residual has signs, and a Gumbel draw no bound below";
-            return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
-        }
-        if test.statistic.is_signed() {
-            let listed = |name: &String| test.sources.contains(name);
-            if !matches!(&self.reference, Planned::Set { value } if listed(value)) {
-                let what = "a residual needs the plan's reference among its sources";
-                return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
-            }
-            if matches!(&self.exposure, Planned::Set { value } if !listed(value)) {
-                let what = "a residual weighed by exposure needs the plan's traffic among its sources";
-                return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
-            }
-        }
-        let known = |name: &String| self.sources.iter().any(|source| source.name == *name);
-        match test.sources.iter().find(|name| !known(name)) {
-            Some(name) => Err(PlanError::Field(format!("tests, {}: source {name} is not listed", test.name))),
-            None => sources::check_ages(self, test),
-        }
     }
 }
 
@@ -403,6 +257,14 @@ impl SealedPlan {
     /// The family-wise level that this plan may spend.
     pub fn level(&self) -> f64 {
         self.plan.level()
+    }
+
+    /// The canaries, where the plan has any.
+    pub fn canaries(&self) -> Option<&Canaries> {
+        match &self.plan.canaries {
+            Planned::Set { value } => Some(value),
+            Planned::Absent { .. } => None,
+        }
     }
 
     /// Refuses a test whose coefficients come from something marked under the key it scores: rule 2 of validity.
@@ -472,61 +334,6 @@ pub fn contexts(pool: &Commitment, answers: &[Answer]) -> Vec<(u32, u32)> {
 /// RFC 8785 bytes.
 pub(super) fn canonical(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
     serde_json_canonicalizer::to_vec(value)
-}
-
-/// SHA-256 over the source of everything that turns answers into numbers and verdicts.
-pub fn statistic_sha256() -> Commitment {
-    const SOURCES: &[&str] = &[
-        include_str!("../case.rs"),
-        include_str!("material.rs"),
-        include_str!("../key/prf.rs"),
-        include_str!("../key.rs"),
-        include_str!("../key/genesis.rs"),
-        include_str!("plan.rs"),
-        include_str!("plan/sense.rs"),
-        include_str!("plan/sources.rs"),
-        include_str!("../law.rs"),
-        include_str!("../law/choice.rs"),
-        include_str!("../law/layers.rs"),
-        include_str!("../law/streamed.rs"),
-        include_str!("../scheme.rs"),
-        include_str!("../scheme/green.rs"),
-        include_str!("../scheme/gumbel.rs"),
-        include_str!("../scheme/mix.rs"),
-        include_str!("../scheme/payload.rs"),
-        include_str!("../scheme/tournament.rs"),
-        include_str!("../score.rs"),
-        include_str!("../score/alignment.rs"),
-        include_str!("../score/bulk.rs"),
-        include_str!("../score/exposure.rs"),
-        include_str!("../score/mixed.rs"),
-        include_str!("../score/reading.rs"),
-        include_str!("../score/residual.rs"),
-        include_str!("../score/rows.rs"),
-        include_str!("../score/walk.rs"),
-        include_str!("../sort.rs"),
-        include_str!("../stat.rs"),
-        include_str!("../stat/chernoff.rs"),
-        include_str!("../stat/convolution.rs"),
-        include_str!("../stat/cumulant.rs"),
-        include_str!("../stat/eprocess.rs"),
-        include_str!("../stat/estimate.rs"),
-        include_str!("../stat/gathered.rs"),
-        include_str!("../stat/inversion.rs"),
-        include_str!("../stat/lattice.rs"),
-        include_str!("../stat/math.rs"),
-        include_str!("../stat/multiple.rs"),
-        include_str!("../stat/rate.rs"),
-        include_str!("../stat/tail.rs"),
-        include_str!("../stat/tilting.rs"),
-        include_str!("../stat/verdict.rs"),
-        include_str!("../token.rs"),
-    ];
-    let mut hash = Sha256::new();
-    for source in SOURCES {
-        hash.update(Sha256::digest(source.as_bytes()));
-    }
-    Commitment(hash.finalize().into())
 }
 
 fn repeats<'a>(names: impl Iterator<Item = &'a str>) -> bool {

@@ -5,6 +5,7 @@
 //! explorations stand under headings of their own. Answers are text from outside: everything is escaped, and a content
 //! policy forbids scripts besides.
 
+mod canaries;
 mod detail;
 mod first;
 mod method;
@@ -25,6 +26,7 @@ use super::{Analysis, Finding, Verdict, analyse};
 use crate::key::SchemeKey;
 use crate::law::Law;
 use crate::stat::math::ln;
+use crate::stat::verdict::TailMethod;
 use crate::token::TokenId;
 use number::{count, log10_e, rate, stated_log10_p};
 
@@ -75,6 +77,7 @@ pub fn render(input: &Input<'_>) -> String {
                 (method::section(&view))
                 (detail::validity(&view))
                 (detail::controls(&view))
+                (canaries::section(&view))
                 (why::section(&view))
                 (record::plan(&view))
                 (record::hashes(&view))
@@ -107,7 +110,7 @@ impl<'a> View<'a> {
         let again = sealed
             .as_ref()
             .filter(|_| read_back)
-            .and_then(|plan| analyse(plan, &bundle.material, &keys).ok());
+            .and_then(|plan| analyse(plan, &bundle.material, bundle.canaries.as_ref(), &keys).ok());
         let analysis = again.map_or(Cow::Borrowed(&bundle.analysis), Cow::Owned);
         Self { input, plan: &bundle.plan, analysis, keys, sealed }
     }
@@ -134,13 +137,32 @@ impl<'a> View<'a> {
         self.plan.spec.law()
     }
 
-    fn rate_name(&self) -> &'static str {
-        if matches!(self.law(), Some(Law::Bernoulli(_))) { "Green rate" } else { "Mean draw" }
+    /// The mean of a finding's draws: per cent where they are coins, and the share on the pick where they are canaries.
+    fn rate(&self, finding: &Finding, mean: f64) -> String {
+        if finding.access == Access::Canary { number::percent(mean, 1) } else { rate(mean, self.law()) }
     }
 
-    fn rate_words(&self) -> &'static str {
-        match self.law() {
-            Some(Law::Bernoulli(_)) => "the weighted share of draws on the key's side",
+    fn has(&self, access: Access) -> bool {
+        self.findings().iter().any(|finding| finding.access == access)
+    }
+
+    /// Whether any test looks at token marks.
+    fn has_marks(&self) -> bool {
+        self.findings().iter().any(|finding| finding.access != Access::Canary)
+    }
+
+    fn rate_name(&self) -> &'static str {
+        match (self.law(), self.has_marks()) {
+            (_, false) => "Scores on the pick",
+            (Some(Law::Bernoulli(_)), true) => "Green rate",
+            (_, true) => "Mean draw",
+        }
+    }
+
+    fn rate_words(&self, access: Access) -> &'static str {
+        match (self.law(), access) {
+            (_, Access::Canary) => "the share of scores on the siblings that the key picked",
+            (Some(Law::Bernoulli(_)), _) => "the weighted share of draws on the key's side",
             _ => "the weighted mean of the draws",
         }
     }
@@ -180,6 +202,7 @@ fn role(role: Role) -> &'static str {
 
 fn access(access: Access) -> &'static str {
     match access {
+        Access::Canary => "canaries",
         Access::Distributions => "distributions",
         Access::Reading => "reading",
         Access::Text => "text",
@@ -200,8 +223,8 @@ fn results(view: &View<'_>, findings: &[&Finding]) -> Markup {
                     td { (role(finding.role)) }
                     td { (access(finding.access)) }
                     td.n { (count(finding.summary.draws)) }
-                    td.n { (rate(finding.summary.estimate, view.law())) }
-                    td.n { (number::interval(finding.summary.interval, view.law())) }
+                    td.n { (view.rate(finding, finding.summary.estimate)) }
+                    td.n { (number::interval(finding.summary.interval, |end| view.rate(finding, end))) }
                     td.n { (stated_log10_p(finding.verdict_ln_p)) }
                     td.n { (log10_e(best_ln_e(finding))) }
                     td { span class=(verdict_class(finding.verdict)) { (verdict(finding.verdict)) } }
@@ -211,11 +234,11 @@ fn results(view: &View<'_>, findings: &[&Finding]) -> Markup {
     }
 }
 
-/// The e-value a reader sees: the last one; for a reading, whose verdict is its e-process, the largest.
+/// The e-value a reader sees: the last one; where the e-process is the verdict, the largest.
 fn best_ln_e(finding: &Finding) -> f64 {
-    match finding.access {
-        Access::Reading => finding.summary.ln_e_max,
-        Access::Distributions | Access::Text => finding.summary.ln_e,
+    match finding.summary.method {
+        TailMethod::EProcess => finding.summary.ln_e_max,
+        _ => finding.summary.ln_e,
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .map(|opening| probed.setting.genesis.verify(opening))
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
-    let analysis = analyse(&probed.plan, &probed.material, &keys)?;
+    let analysis = analyse(&probed.plan, &probed.material, None, &keys)?;
     let written = write(arguments, probed, openings, analysis)?;
     stages.end();
     if arguments.json { output::json(&written.report_json()) } else { output::data(&written.page()?) }?;
@@ -155,6 +155,7 @@ fn write(
         plan: probed.plan.clone(),
         genesis: probed.setting.genesis.clone(),
         openings,
+        canaries: None,
         material: probed.material,
         analysis: analysis.clone(),
         created: now(),

@@ -75,11 +75,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
     let material = material(arguments, &sealed)?;
-    let analysis = analyse(&sealed, &material, &keys)?;
+    let analysis = analyse(&sealed, &material, None, &keys)?;
     let primary = analysis.primary();
     if let Some(path) = &arguments.bundle {
-        let parts =
-            Parts { plan: sealed, genesis, openings, material, analysis: analysis.clone(), created: now() };
+        let parts = Parts {
+            plan: sealed,
+            genesis,
+            openings,
+            canaries: None,
+            material,
+            analysis: analysis.clone(),
+            created: now(),
+        };
         Bundle::new(parts)?.write(path)?;
     }
     if arguments.json {

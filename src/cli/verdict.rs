@@ -10,15 +10,7 @@ use crate::stat::math::log10_from_ln;
 pub(super) fn table(findings: &[Finding]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
-        "suspect",
-        "seen through",
-        "draws",
-        "green rate (95 %)",
-        "log10 p",
-        "log10 e",
-        "verdict",
-    ]);
+    table.set_header(["suspect", "seen through", "draws", "rate (95 %)", "log10 p", "log10 e", "verdict"]);
     for finding in findings {
         table.add_row(row(finding));
     }
@@ -67,6 +59,7 @@ pub(super) fn stated(log10_p: f64) -> String {
 /// An access as one word.
 pub(super) fn access(access: Access) -> &'static str {
     match access {
+        Access::Canary => "canaries",
         Access::Distributions => "distributions",
         Access::Reading => "reading",
         Access::Text => "text",

@@ -1,5 +1,7 @@
 //! Genesis: what the operator publishes before service, so that no opened key can have been invented later.
 
+use std::collections::HashMap;
+
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use ct_merkle::{InclusionProof, RootHash};
 use serde::{Deserialize, Serialize};
@@ -102,25 +104,45 @@ impl Genesis {
         epoch: &Epoch,
         label: Option<&Label>,
     ) -> Result<Opening, GenesisError> {
+        let mut openings = self.open_all(secret, [(epoch, label)])?;
+        openings.pop().ok_or_else(|| GenesisError::NotCommitted(describe(epoch, label)))
+    }
+
+    /// Opens several keys, in their order: of thousands of canary slots the tree is built once.
+    ///
+    /// # Errors
+    /// As [`Genesis::open`].
+    pub fn open_all<'a>(
+        &self,
+        secret: &Secret,
+        keys: impl IntoIterator<Item = (&'a Epoch, Option<&'a Label>)>,
+    ) -> Result<Vec<Opening>, GenesisError> {
         if secret.commitment().key_id() != self.key_id {
             return Err(GenesisError::OtherSecret(self.key_id.clone()));
         }
-        let epoch_key = secret.epoch_key(epoch);
-        let (key, commitment) = match label {
-            None => (*epoch_key.hazmat_bytes(), epoch_key.commitment()),
-            Some(label) => {
-                let key = epoch_key.scheme_key(label);
-                (*key.hazmat_bytes(), key.commitment())
-            }
-        };
-        let index = self
+        let tree = tree(&self.leaves);
+        let places: HashMap<(&Epoch, Option<&Label>), usize> = self
             .leaves
             .iter()
-            .position(|leaf| {
-                leaf.epoch == *epoch && leaf.label.as_ref() == label && leaf.commitment == commitment
-            })
-            .ok_or_else(|| GenesisError::NotCommitted(describe(epoch, label)))?;
-        Ok(self.opening(index, key))
+            .enumerate()
+            .map(|(index, leaf)| ((&leaf.epoch, leaf.label.as_ref()), index))
+            .collect();
+        let open = |(epoch, label): (&'a Epoch, Option<&'a Label>)| {
+            let epoch_key = secret.epoch_key(epoch);
+            let (key, commitment) = match label {
+                None => (*epoch_key.hazmat_bytes(), epoch_key.commitment()),
+                Some(label) => {
+                    let key = epoch_key.scheme_key(label);
+                    (*key.hazmat_bytes(), key.commitment())
+                }
+            };
+            let index = places.get(&(epoch, label)).copied();
+            let index = index.filter(|index| self.leaves[*index].commitment == commitment);
+            index
+                .map(|index| self.opening(&tree, index, key))
+                .ok_or_else(|| GenesisError::NotCommitted(describe(epoch, label)))
+        };
+        keys.into_iter().map(open).collect()
     }
 
     /// Checks an opening against this genesis: its leaf is the one listed for its epoch and label, and its key is the one
@@ -137,8 +159,8 @@ impl Genesis {
         opening.verify(&self.root)
     }
 
-    fn opening(&self, index: usize, key: [u8; 32]) -> Opening {
-        let proof = tree(&self.leaves).prove_inclusion(index);
+    fn opening(&self, tree: &Tree, index: usize, key: [u8; 32]) -> Opening {
+        let proof = tree.prove_inclusion(index);
         let path = proof.as_bytes().chunks_exact(32).filter_map(|node| node.try_into().ok().map(Commitment));
         Opening {
             format: OPENING_FORMAT.to_owned(),
@@ -167,8 +189,9 @@ impl Opening {
     /// (none where the epoch key was opened).
     ///
     /// # Errors
-    /// The key is not the one that was committed to.
+    /// Another format, or the key is not the one that was committed to.
     pub fn verify(&self, root: &Commitment) -> Result<Option<SchemeKey>, GenesisError> {
+        check_format(&self.format, OPENING_FORMAT)?;
         let commitment = match &self.label {
             None => epoch_commitment(&self.epoch, &self.key.0),
             Some(label) => label_commitment(&self.epoch, label, &self.key.0),
@@ -225,7 +248,10 @@ fn leaves(secret: &Secret, epoch: &Epoch, labels: &[Label]) -> Vec<Leaf> {
     std::iter::once(leaf(None, key.commitment())).chain(labels.iter().map(of_label)).collect()
 }
 
-fn tree(leaves: &[Leaf]) -> MemoryBackedTree<Sha256, [u8; 32]> {
+/// The commitments of all leaves.
+type Tree = MemoryBackedTree<Sha256, [u8; 32]>;
+
+fn tree(leaves: &[Leaf]) -> Tree {
     let mut tree = MemoryBackedTree::new();
     for leaf in leaves {
         tree.push(leaf.commitment.0);

@@ -191,6 +191,7 @@ class Material:
             ],
             "reference": {"value": "b"},
             "exposure": absent if self.exposure is None else {"value": "b"},
+            "canaries": absent,
             "matchers": absent,
             "exclusions": [],
             "lambda_grid": list(range(13)),

@@ -98,6 +98,22 @@ fn is_utc(time: &str) -> bool {
             .all(|(c, form)| if form == '0' { c.is_ascii_digit() } else { c == form })
 }
 
+/// A time such as 2026-11-23T09:00:00Z in seconds since 1970; none where it has another form or lies before.
+pub(super) fn seconds(time: &str) -> Option<u64> {
+    if !is_utc(time) {
+        return None;
+    }
+    let number = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    // Days of the proleptic Gregorian calendar, years counted from March (Richards 1998, in Hinnant's form).
+    let year = if month > 2 { year } else { year - 1 };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year;
+    let seconds =
+        (days - 719_468) * 86_400 + number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?;
+    u64::try_from(seconds).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +148,19 @@ mod tests {
         }
         // The unmarked teacher may be of any age.
         assert_eq!(sealed(|plan| plan.sources[0].created = time("2027-01-01T00:00:00Z")), Ok(()));
+    }
+
+    #[test]
+    fn times_are_seconds_since_1970() {
+        for (time, wanted) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2000-02-29T12:00:01Z", Some(951_825_601)),
+            ("2026-11-23T09:00:00Z", Some(1_795_424_400)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2026-11-23T09:00:00", None),
+        ] {
+            assert_eq!(seconds(time), wanted, "{time}");
+        }
     }
 
     #[test]

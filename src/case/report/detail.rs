@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::number::{count, log10_e, log10_p, percent, probability, real, stated_log10_p};
 use super::{View, access, results};
 use crate::case::bundle::Bundle;
+use crate::case::canaries::Probe;
 use crate::case::decoys::Decoys;
 use crate::case::figure::{self, Bar, Line, Tone, Unit};
 use crate::case::material::{Beside, Content, Material};
@@ -15,13 +16,14 @@ use crate::stat::math::{ln, log10_from_ln, to_f64};
 use crate::stat::verdict::TailMethod;
 
 pub(super) fn figures(view: &View<'_>) -> Markup {
-    let bars: Vec<Bar> = view.findings().iter().map(bar).collect();
+    let marks = view.findings().iter().filter(|finding| finding.access != Access::Canary);
+    let bars: Vec<Bar> = marks.map(bar).collect();
     let unit = if matches!(view.law(), Some(Law::Bernoulli(_))) { Unit::Percent } else { Unit::Plain };
     html! {
         section {
             h2 { "Figures" }
             // Of a mix of two laws chance gives every test a mean of its own: bars from one line would mislead.
-            @if let Some(law) = view.law() {
+            @if let Some(law) = view.law().filter(|_| view.has_marks()) {
                 figure {
                     div.scroll { (figure::rates(&bars, law.mean(), unit)) }
                     figcaption {
@@ -30,7 +32,7 @@ pub(super) fn figures(view: &View<'_>) -> Markup {
                     }
                 }
             }
-            @for at in [Access::Text, Access::Distributions, Access::Reading] { (e_values(view, at)) }
+            @for at in [Access::Text, Access::Distributions, Access::Reading, Access::Canary] { (e_values(view, at)) }
         }
     }
 }
@@ -46,8 +48,10 @@ fn tone(finding: &Finding) -> Tone {
 
 fn e_values(view: &View<'_>, at: Access) -> Markup {
     let findings = view.findings().iter().filter(|finding| finding.access == at);
+    let is_verdict = findings.clone().any(|finding| finding.summary.method == TailMethod::EProcess);
     let lines: Vec<Line> = findings.map(|finding| line(view.input.bundle, finding)).collect();
     let read = match at {
+        Access::Canary => "answers to probes",
         Access::Distributions => "tokens of the answers at whose positions distributions were read",
         Access::Reading => "tokens of marked answers read",
         Access::Text => "tokens of answers read",
@@ -60,10 +64,8 @@ fn e_values(view: &View<'_>, at: Access) -> Markup {
                     strong { "Evidence as it came in: " (access(at)) "." } " The e-value is what a stake of 1 has become by betting, "
                     "at fair odds, that draws fall on the key's side. Chance lets it pass 1/α with a probability of at most α, however "
                     "long one reads. "
-                    @match at {
-                        Access::Reading => "Here it is the verdict.",
-                        _ => "Here it is shown beside the verdict, which is the exact tail p.",
-                    }
+                    @if is_verdict { "Here it is the verdict." }
+                    @else { "Here it is shown beside the verdict, which is the exact tail p." }
                 }
             }
         }
@@ -97,8 +99,14 @@ fn lengths(material: &Material) -> Vec<u64> {
         Content::Distributions(rows) => &rows.answers,
         Content::Reading(reading) => &reading.documents,
         Content::Beside(Beside { answers, .. }) | Content::Text(answers) => answers,
+        Content::Canary(probes) => return slot_lengths(probes),
     };
     answers.iter().map(|answer| answer.response.len() as u64).collect()
+}
+
+/// Answers of each slot, in order.
+fn slot_lengths(probes: &[Probe]) -> Vec<u64> {
+    probes.chunk_by(|a, b| a.slot == b.slot).map(|slot| slot.len() as u64).collect()
 }
 
 pub(super) fn validity(view: &View<'_>) -> Markup {
@@ -147,6 +155,10 @@ fn draws(view: &View<'_>) -> Markup {
 
 pub(super) fn statistic(statistic: Statistic) -> &'static str {
     match statistic {
+        Statistic::CanaryCounts => "canaries, counts",
+        Statistic::CanaryFirst => "canaries, first answers",
+        Statistic::CanaryMetered => "canaries, metered",
+        Statistic::CanaryRemembered => "canaries, remembered",
         Statistic::Distinct => "distinct",
         Statistic::GreenMass => "green mass",
         Statistic::ReadingMass => "reading mass",
@@ -198,6 +210,11 @@ pub(super) fn method(method: TailMethod) -> &'static str {
 }
 
 fn skipped(view: &View<'_>) -> Markup {
+    let marks: Vec<&Finding> =
+        view.findings().iter().filter(|finding| finding.access != Access::Canary).collect();
+    if marks.is_empty() {
+        return html! {};
+    }
     html! {
         h3 { "Positions that gave no draw of their own, by rule" }
         div.scroll { table {
@@ -205,7 +222,7 @@ fn skipped(view: &View<'_>) -> Markup {
                 th { "Test" } th.n { "Same draw as before" } th.n { "Window in the prompt" } th.n { "Window too short" }
                 th.n { "Input may be marked" } th.n { "All" }
             } }
-            tbody { @for finding in view.findings() {
+            tbody { @for finding in marks {
                 @let by = finding.skipped;
                 tr {
                     th scope="row" { (finding.test) }

@@ -25,12 +25,19 @@ pub(super) fn page(view: &View<'_>) -> Markup {
             h3 { "Registered tests, all of them" }
             (results(view, &view.registered()))
             p.small {
-                (view.rate_name()) ": " (view.rate_words()) "; chance gives "
-                @match view.law() {
-                    Some(law) => (rate(law.mean(), view.law())),
-                    None => "each test a mean of its own, because the draws of the two parts have different laws",
+                @if view.has_marks() {
+                    (view.rate_name()) ": " (view.rate_words(Access::Text)) "; chance gives "
+                    @match view.law() {
+                        Some(law) => (rate(law.mean(), view.law())),
+                        None => "each test a mean of its own, because the draws of the two parts have different laws",
+                    }
+                    ". "
                 }
-                ". log₁₀ p: −6 is one in a million; below −38.5 (2" sup { "−128" } ") no more is stated. log₁₀ e: what a stake of 1 has become by "
+                @if view.has(Access::Canary) {
+                    @if view.has_marks() { "For canaries the same column has " } @else { (view.rate_name()) ": " }
+                    (view.rate_words(Access::Canary)) "; chance gives one in as many as a slot has siblings. "
+                }
+                "log₁₀ p: −6 is one in a million; below −38.5 (2" sup { "−128" } ") no more is stated. log₁₀ e: what a stake of 1 has become by "
                 "betting against chance. Level α = " (probability(ln(view.plan.level()))) " for all registered tests together. "
                 "Positive control: trained by us on marked answers; clean control: trained by us on unmarked ones."
             }
@@ -65,8 +72,8 @@ fn in_plain_words(view: &View<'_>, primary: &Finding) -> Markup {
             Verdict::EvidenceFound => {
                 "“" (suspect) "” was exposed to marked answers, by a route this test does not identify. "
                 "The secret key decided " (count(summary.draws)) " draws that its " (material_words(primary.access))
-                " bear on; " (view.rate_words()) " is " (rate(summary.estimate, view.law())) ", where chance gives "
-                (rate(summary.expected, view.law()))
+                " bear on; " (view.rate_words(primary.access)) " is " (view.rate(primary, summary.estimate)) ", where chance gives "
+                (view.rate(primary, summary.expected))
                 ". Had the suspect nothing to do with the key, agreement this strong would have a probability of at most "
                 (probability(primary.adjusted_ln_p)) ", counted over all registered tests."
             }
@@ -94,6 +101,7 @@ fn in_plain_words(view: &View<'_>, primary: &Finding) -> Markup {
 
 fn material_words(access: Access) -> &'static str {
     match access {
+        Access::Canary => "answers to canaries' prompts",
         Access::Distributions => "next-token probabilities",
         Access::Reading => "predictions while reading",
         Access::Text => "answers",

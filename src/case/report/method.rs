@@ -15,7 +15,8 @@ pub(super) fn section(view: &View<'_>) -> Markup {
         section {
             h2 { "Method" }
             h3 { "What the key did" }
-            (the_mark(view))
+            @if view.has_marks() { (the_mark(view)) }
+            @if view.has(Access::Canary) { (super::canaries::what_the_key_did(view)) }
             h3 { "Draws" }
             (the_draws(view))
             h3 { "Why the null is exact" }
@@ -79,24 +80,38 @@ fn the_draws(view: &View<'_>) -> Markup {
         }
     }
     html! {
-        p {
-            "One (window, token) is one " em { "draw" } " X: one coin that the key tossed. Where it turns up again it is the same "
-            "coin and is not counted as another. The statistic is a sum over distinct draws with whole-number coefficients that were "
-            "fixed before the key was touched:"
+        @if view.has(Access::Canary) {
+            p {
+                "One slot of canaries is one " em { "draw" } " X: the key picked one of its siblings, once. However often the slot is "
+                "probed, its answers become one list of whole-number scores f(1), …, f(K), made without the pick J, and X = f(J)."
+            }
         }
+        @if view.has_marks() { p {
+            "One (window, token) is one " em { "draw" } " X: one coin that the key tossed. Where it turns up again it is the same "
+            "coin and is not counted as another."
+        } }
+        p { "The statistic is a sum over distinct draws with whole-number coefficients that were fixed before the key was touched:" }
         p.formula { i { "S" } " = Σ " i { "a" } sub { "i" } " " i { "X" } sub { "i" } }
         ul { @for used in &used { li { strong { (statistic(*used)) } ": " (coefficient(*used)) } } }
         @if let Planned::Set { value } = &view.plan.exposure {
             p { "Windows of residuals are weighed by how often they occur in " (value) ", which the scored key did not mark: log(1 + e) "
                 "for text; for distributions e/(e + 20), or √e at widths of 2 and more." }
         }
-        p { "Not counted, and listed by rule below: repeats, windows that are too short or lie inside a prompt of unknown origin, and "
-            "exchanges whose input may itself be marked." }
+        @if view.has_marks() { p { "Not counted, and listed by rule below: repeats, windows that are too short or lie inside a prompt of unknown origin, and "
+            "exchanges whose input may itself be marked." } }
     }
 }
 
 fn coefficient(statistic: Statistic) -> &'static str {
     match statistic {
+        Statistic::CanaryCounts | Statistic::CanaryMetered => {
+            "X = f(J), J the sibling picked and f(k) the number of the slot's answers that name sibling k."
+        }
+        Statistic::CanaryFirst => "X = 1 where the slot's first answer names the sibling picked, else 0.",
+        Statistic::CanaryRemembered => {
+            "X = f(J), f(k) = ln(1 − ε + εL), L the likelihood ratio of a suspect that remembers sibling k and gives it in half \
+             of its answers, against what it answers in general; ε = 0.05."
+        }
         Statistic::Distinct => "a = 1 for each distinct draw in the suspect's answers.",
         Statistic::GreenMass => {
             "a = Σ q, the probability that the suspect gives the token after the window, summed over the contexts."

@@ -35,11 +35,11 @@ pub(super) fn rate(mean: f64, law: Option<Law>) -> String {
     }
 }
 
-/// An interval of [`rate`]s, or a dash where there is none.
-pub(super) fn interval(ends: Option<[f64; 2]>, law: Option<Law>) -> String {
+/// An interval of means written by `rate`, or a dash where there is none.
+pub(super) fn interval(ends: Option<[f64; 2]>, rate: impl Fn(f64) -> String) -> String {
     let [low, high] = match ends {
         None => return "–".to_owned(),
-        Some(ends) => ends.map(|end| rate(end, law)),
+        Some(ends) => ends.map(rate),
     };
     format!("{}–{high}", low.trim_end_matches("\u{a0}%"))
 }

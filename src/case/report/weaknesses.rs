@@ -17,10 +17,11 @@ pub(super) fn list(view: &View<'_>) -> Markup {
             ul {
                 (about_controls(view))
                 (about_prompts(view))
-                li {
+                @if view.has_marks() { li {
                     strong { "Where an answer ends is the tester's word." } " The plan asks for at most " (view.plan.pool.answer_tokens)
                     " tokens; a shorter answer may have ended by itself or have been cut where that suits, and nothing here tells which."
-                }
+                } }
+                @if view.has(Access::Canary) { (super::canaries::weaknesses(view)) }
                 (about_keys(view))
                 li {
                     strong { "Earlier plans cannot be excluded." } " This calls itself plan " (view.plan.number)
@@ -45,7 +46,7 @@ fn about_controls(view: &View<'_>) -> Markup {
         let innocent = |finding: &&Finding| finding.role == Role::Innocent && finding.access == access;
         view.findings().iter().any(|finding| innocent(&finding))
     };
-    let untested: Vec<&str> = [Access::Text, Access::Distributions, Access::Reading]
+    let untested: Vec<&str> = [Access::Text, Access::Distributions, Access::Reading, Access::Canary]
         .into_iter()
         .filter(|at| view.registered().iter().any(|finding| finding.access == *at) && !tested(*at))
         .map(access)

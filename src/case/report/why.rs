@@ -77,7 +77,7 @@ fn shown(view: &View<'_>, finding: &Finding, answers: usize) -> Markup {
     let texts = view.input.bundle.material.iter().filter(|material| material.suspect == finding.suspect);
     let texts = texts.filter_map(|material| match &material.content {
         Content::Beside(Beside { answers, .. }) | Content::Text(answers) => Some(answers),
-        Content::Distributions(_) | Content::Reading(_) => None,
+        Content::Canary(_) | Content::Distributions(_) | Content::Reading(_) => None,
     });
     let texts: Vec<&Answer> = texts.flatten().take(answers).collect();
     html! {
@@ -203,7 +203,7 @@ fn pieces(decode: &dyn Fn(&[TokenId]) -> String, tokens: &[TokenId]) -> Vec<Stri
 }
 
 /// Text with its line ends shown, and without characters that act on other text.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars() {
         match c {

@@ -62,6 +62,7 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
         sources: design.sources,
         reference: design.reference,
         exposure: Planned::absent("windows weigh alike: at width 1 exposure gains little"),
+        canaries: Planned::absent("no canaries were planted"),
         matchers: Planned::absent("no canaries are planted"),
         exclusions: vec![
             "positions whose window is not wholly known".to_owned(),

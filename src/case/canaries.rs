@@ -1,0 +1,324 @@
+//! Canaries in a case: raw answers to the plan's slots, read without the picks, then opened.
+//!
+//! ```text
+//! Probe rows ─check against the plan─▶ Asked (blind) ─▶ scores ─▶ keys of the slots ─▶ draws ─▶ Summary
+//!                                        └─▶ a second reader, for the rate of disagreement
+//! ```
+//!
+//! Every slot of the plan's ranges is there, planted or not, and neither the material nor the plan can say what was
+//! planted. Keys are those of single slots, each with its leaf in the genesis: a label holds the book's hash, so a leaf
+//! shows that the book is as old as the genesis. An opened epoch key would not show that, and is not used.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::CaseError;
+use super::plan::{Canaries, PlannedTest, SealedPlan, Statistic};
+use crate::canary::{
+    Answer, Asked, Book, Contents, Evidence, EvidenceError, Fault, Matcher, OpenedKeys, Problem, Sequence,
+    SiblingSet, second_reading,
+};
+use crate::key::{Commitment, Label, SchemeKey};
+use crate::stat::verdict::{Summary, TestError};
+
+/// What the operator lays open beside keys, so that answers can be read again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disclosed {
+    /// The book of sibling sets.
+    pub book: Contents,
+}
+
+/// One probe of a slot and what came back, as acquired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// The slot.
+    pub slot: u64,
+    /// What was sent.
+    pub prompt: String,
+    /// What came back, refusals included; null where nothing did.
+    pub response: Option<String>,
+}
+
+/// How a suspect's answers to canaries were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readings {
+    /// Slots asked.
+    pub slots: u64,
+    /// Slots none of whose answers names a sibling.
+    pub silent: u64,
+    /// Answers.
+    pub answers: u64,
+    /// Answers that the second reader could read too.
+    pub read_twice: u64,
+    /// Those that it read otherwise. Printed, and never used to choose.
+    pub disagreements: u64,
+}
+
+/// Why answers to canaries do not fit the plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// A plan with canaries whose book was not laid open.
+    #[error("the plan names the book {0}, and it was not laid open")]
+    NoBook(Commitment),
+    /// A book that the plan does not name.
+    #[error("the book laid open is {found}, and the plan names {planned}")]
+    OtherBook {
+        /// The plan's.
+        planned: String,
+        /// The one laid open.
+        found: Commitment,
+    },
+    /// A book with a fault.
+    #[error(transparent)]
+    Book(#[from] Fault),
+    /// A range beyond its class.
+    #[error("the plan's range of {class:?} goes to slot {below}, and the book has {slots} of that class")]
+    Range {
+        /// The class.
+        class: String,
+        /// The range's end.
+        below: u32,
+        /// The class's slots.
+        slots: u64,
+    },
+    /// No slot is left of the plan's ranges.
+    #[error("all slots of the plan's ranges stay closed for a court's replication")]
+    AllClosed,
+    /// A slot that stays closed.
+    #[error("slot {0} stays closed for a court's replication: leave it out")]
+    Closed(u64),
+    /// A slot that is not in the plan.
+    #[error("slot {0} is in none of the plan's ranges")]
+    Unplanned(u64),
+    /// A slot with more answers than planned.
+    #[error("slot {0} is there again: it has one pick, and as many answers as the plan says")]
+    Twice(u64),
+    /// A slot with fewer answers than planned, or none.
+    #[error(
+        "slot {slot} has {answers} answers where the plan asks for {planned}: each slot is tested whether anything was \
+         planted there or not; record refusals as answered, and missing answers as null"
+    )]
+    Missing {
+        /// The slot.
+        slot: u64,
+        /// Its answers.
+        answers: usize,
+        /// The planned number.
+        planned: usize,
+    },
+    /// Another prompt than the plan's.
+    #[error("slot {slot}, probe {probe}: the prompt is not the one that the plan's rule takes from the book")]
+    Prompt {
+        /// The slot.
+        slot: u64,
+        /// The probe, from 0.
+        probe: usize,
+    },
+    /// A set whose matchers do not work.
+    #[error("slot {slot}: {problem}")]
+    Matcher {
+        /// The slot.
+        slot: u64,
+        /// What is wrong.
+        problem: Problem,
+    },
+    /// Scores that are no evidence.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+}
+
+/// The book that the plan names, checked; none where it names none.
+///
+/// # Errors
+/// A book that was not laid open, is another one, or has a fault.
+pub(super) fn book(plan: &SealedPlan, disclosed: Option<&Disclosed>) -> Result<Option<Book>, CaseError> {
+    let planned = plan.canaries().map(|canaries| canaries.book);
+    let error = match (planned, disclosed) {
+        (None, None) => return Ok(None),
+        (Some(planned), None) => ProbeError::NoBook(planned),
+        (planned, Some(disclosed)) => match Book::new("book", disclosed.book.clone()) {
+            Ok(book) if planned == Some(book.sha256()) => return Ok(Some(book)),
+            Ok(book) => {
+                let planned = planned.map_or_else(|| "none".to_owned(), |planned| planned.to_string());
+                ProbeError::OtherBook { planned, found: book.sha256() }
+            }
+            Err(fault) => fault.into(),
+        },
+    };
+    Err(CaseError::Book(Box::new(error)))
+}
+
+/// The plan's slots in their order: those of its ranges that do not stay closed.
+///
+/// # Errors
+/// A range beyond its class, or nothing left.
+pub fn slots(book: &Book, canaries: &Canaries) -> Result<Vec<u64>, ProbeError> {
+    let mut open = Vec::new();
+    for range in &canaries.slots {
+        let all: Vec<u64> = book.of_class(&range.class).collect();
+        let Some(planned) = all.get(range.from as usize..range.below as usize) else {
+            let (class, slots) = (range.class.clone(), all.len() as u64);
+            return Err(ProbeError::Range { class, below: range.below, slots });
+        };
+        open.extend(planned.iter().filter(|slot| !book.is_closed(**slot)));
+    }
+    if open.is_empty() { Err(ProbeError::AllClosed) } else { Ok(open) }
+}
+
+/// The labels whose keys a test of the plan's canaries opens, in the order of its slots.
+///
+/// # Errors
+/// As [`slots`].
+pub fn labels(book: &Book, canaries: &Canaries) -> Result<Vec<Label>, ProbeError> {
+    Ok(slots(book, canaries)?.into_iter().filter_map(|slot| book.label(slot)).collect())
+}
+
+/// The prompt of each probe of a slot, by the plan's rule.
+pub fn prompts<'s>(set: &'s SiblingSet, canaries: &Canaries) -> impl Iterator<Item = &'s str> {
+    set.prompts.iter().cycle().take(canaries.probes as usize).map(String::as_str)
+}
+
+/// Answers read without any key: what each probe named, and what a second reader made of it.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) asked: Vec<Asked>,
+    pub(super) readings: Readings,
+}
+
+impl Read {
+    /// Checks the rows against the plan and reads them. A `metered` test may end after any slot; others ask all.
+    ///
+    /// # Errors
+    /// Rows that are not those of the plan, in its order.
+    pub(super) fn of(
+        book: &Book,
+        canaries: &Canaries,
+        probes: &[Probe],
+        metered: bool,
+    ) -> Result<Self, ProbeError> {
+        let each = canaries.probes as usize;
+        let slots = slots(book, canaries)?;
+        check_order(book, &slots, each, probes, metered)?;
+        let mut read = Self { asked: Vec::new(), readings: Readings::default() };
+        for rows in probes.chunks(each) {
+            read.slot(book, canaries, rows)?;
+        }
+        Ok(read)
+    }
+
+    fn slot(&mut self, book: &Book, canaries: &Canaries, rows: &[Probe]) -> Result<(), ProbeError> {
+        let slot = rows[0].slot;
+        let set = book.set(slot).ok_or(ProbeError::Unplanned(slot))?;
+        let matcher = Matcher::new(&set).map_err(|problem| ProbeError::Matcher { slot, problem })?;
+        let mut answers = Vec::new();
+        for ((probe, row), prompt) in rows.iter().enumerate().zip(prompts(&set, canaries)) {
+            if row.prompt != prompt {
+                return Err(ProbeError::Prompt { slot, probe });
+            }
+            let answer = row.response.as_deref().map_or(Answer::None, |text| matcher.answer(text));
+            let second = row.response.as_deref().and_then(|text| second_reading(&set, text));
+            self.readings.read_twice += u64::from(second.is_some());
+            self.readings.disagreements += u64::from(second.is_some_and(|second| second != answer));
+            answers.push(answer);
+        }
+        self.readings.slots += 1;
+        self.readings.silent += u64::from(answers.iter().all(|answer| answer.sibling().is_none()));
+        self.readings.answers += answers.len() as u64;
+        self.asked.push(Asked { pick: slot.into(), answers });
+        Ok(())
+    }
+}
+
+/// Whether the rows are the planned slots in the planned order, each with its number of answers.
+fn check_order(
+    book: &Book,
+    slots: &[u64],
+    each: usize,
+    probes: &[Probe],
+    metered: bool,
+) -> Result<(), ProbeError> {
+    let missing = |at: usize| match slots.get(at / each) {
+        Some(&slot) => ProbeError::Missing { slot, answers: at % each, planned: each },
+        None => ProbeError::AllClosed,
+    };
+    let mut done = BTreeSet::new();
+    for (at, row) in probes.iter().enumerate() {
+        let slot = row.slot;
+        if slots.get(at / each) != Some(&slot) {
+            return Err(match slot {
+                slot if book.is_closed(slot) => ProbeError::Closed(slot),
+                slot if !slots.contains(&slot) => ProbeError::Unplanned(slot),
+                slot if done.contains(&slot) => ProbeError::Twice(slot),
+                _ => missing(at),
+            });
+        }
+        done.insert(slot);
+    }
+    let ended = probes.len() == slots.len() * each || (metered && probes.len().is_multiple_of(each));
+    if ended { Ok(()) } else { Err(missing(probes.len())) }
+}
+
+/// Tests a suspect's answers to the plan's slots under the test's epoch.
+///
+/// # Errors
+/// Rows that do not fit the plan, or the key of a slot that was not opened.
+pub(super) fn test(
+    plan: &SealedPlan,
+    test: &PlannedTest,
+    probes: &[Probe],
+    book: Option<&Book>,
+    keys: &[SchemeKey],
+) -> Result<(Summary, Readings), CaseError> {
+    let name = || test.name.clone();
+    let fault = |error| CaseError::Canary { test: name(), error: Box::new(error) };
+    // A plan registers no test of canaries without naming them, and `book` has checked that it is laid open.
+    let (Some(canaries), Some(book)) = (plan.canaries(), book) else {
+        return Err(CaseError::NoMaterial(name()));
+    };
+    let metered = test.statistic == Statistic::CanaryMetered;
+    let Read { asked, readings } = Read::of(book, canaries, probes, metered).map_err(fault)?;
+    let opened = opened(test, book, &asked, keys)?;
+    let picks = book.opened_picks(&opened);
+    let each = canaries.probes as usize;
+    let summary = match test.statistic.scoring() {
+        Some(scoring) => {
+            let evidence = Evidence::new(book, &asked, each, scoring).map_err(|error| fault(error.into()))?;
+            Summary::of(evidence.open(&picks))
+        }
+        None => {
+            let mut sequence = Sequence::new(book, each);
+            for slot in &asked {
+                sequence.open(slot, &picks).map_err(|error| fault(error.into()))?;
+            }
+            sequence.summary()
+        }
+    };
+    let summary = match summary {
+        Err(TestError::NoDraws) => Summary::without_draws(None),
+        other => other.map_err(|error| CaseError::Test { test: name(), error })?,
+    };
+    Ok((summary, readings))
+}
+
+/// The keys of all slots asked: a slot whose key is missing is an error, never a pick of its own.
+fn opened(
+    test: &PlannedTest,
+    book: &Book,
+    asked: &[Asked],
+    keys: &[SchemeKey],
+) -> Result<OpenedKeys, CaseError> {
+    let opened = OpenedKeys::new(&test.epoch, keys);
+    let labels = asked.iter().filter_map(|slot| slot.pick.label(book));
+    for label in labels {
+        if opened.get(&label).is_none() {
+            let (test, epoch) = (test.name.clone(), test.epoch.to_string());
+            return Err(CaseError::NoKey { test, label: label.to_string(), epoch });
+        }
+    }
+    Ok(opened)
+}

@@ -1,0 +1,81 @@
+//! From numbers to verdicts: correction, controls and power.
+
+use super::plan::{Role, SealedPlan};
+use super::{Finding, Verdict};
+use crate::stat::math::{exp, ln, normal_ln_sf, normal_z, to_f64};
+use crate::stat::multiple::holm;
+
+/// Correction, power and verdicts: Holm over the registered suspects. A negative control that rejects, or the lack of an
+/// innocent that could have, leaves nothing better than inconclusive. A control is never accused.
+pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
+    let family: Vec<usize> = (0..findings.len()).filter(|at| findings[*at].role.is_registered()).collect();
+    let raw: Vec<f64> = family.iter().map(|at| findings[*at].verdict_ln_p).collect();
+    for (at, adjusted) in family.iter().zip(holm(&raw)) {
+        findings[*at].adjusted_ln_p = adjusted;
+    }
+    let ln_level = ln(plan.level());
+    let strictest = ln_level - ln(to_f64((family.len() as u64).max(1)));
+    let spoilt = !standing_out(findings, ln_level).is_empty();
+    let judged: Vec<(Option<f64>, Verdict)> = (0..findings.len())
+        .map(|at| {
+            let finding = &findings[at];
+            let power = positive_control(findings, finding).map(|control| power(control, finding, strictest));
+            let accused = finding.role.is_registered() && finding.adjusted_ln_p <= ln_level;
+            let sound = !spoilt && has_innocent(plan, findings, at);
+            let stands_out = finding.verdict_ln_p <= ln_level;
+            let verdict = match (accused && sound, power) {
+                (true, _) => Verdict::EvidenceFound,
+                (false, Some(power)) if power >= 0.9 && !accused && !stands_out => Verdict::NoEvidence,
+                _ => Verdict::Inconclusive,
+            };
+            (power, verdict)
+        })
+        .collect();
+    for (finding, (power, verdict)) in findings.iter_mut().zip(judged) {
+        (finding.power, finding.verdict) = (power, verdict);
+    }
+}
+
+/// The student whose result says what a test of this access can see; none for the student itself.
+fn positive_control<'f>(findings: &'f [Finding], finding: &Finding) -> Option<&'f Finding> {
+    let student = |other: &&Finding| other.role == Role::Student && other.access == finding.access;
+    findings.iter().find(student).filter(|_| finding.role != Role::Student)
+}
+
+/// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least a quarter as many draws
+/// (the same effect gives half the z): an unlucky key hits everyone, and only an innocent that could have rejected shows
+/// that this one does not.
+fn has_innocent(plan: &SealedPlan, findings: &[Finding], at: usize) -> bool {
+    let (tests, finding) = (plan.tests(), &findings[at]);
+    findings.iter().zip(tests).any(|(other, test)| {
+        other.role == Role::Innocent
+            && (test.access, test.statistic, &test.epoch)
+                == (tests[at].access, tests[at].statistic, &tests[at].epoch)
+            && other.summary.draws * 4 >= finding.summary.draws
+            && can_reach(other, ln(0.01))
+    })
+}
+
+fn can_reach(finding: &Finding, ln_p: f64) -> bool {
+    finding.summary.draws > 0 && finding.summary.ln_p_min.is_none_or(|least| least <= ln_p)
+}
+
+/// The negative controls with p ≤ 0.01/m, or at the plan's level; m that could get there. No finding stands beside one,
+/// whatever it looked at: a key or an analysis that accuses one innocent accuses others.
+pub(super) fn standing_out(findings: &[Finding], ln_level: f64) -> Vec<&Finding> {
+    let controls = || findings.iter().filter(|finding| finding.role.is_negative_control());
+    let able = controls().filter(|finding| can_reach(finding, ln(0.01))).count() as u64;
+    let least = ln(0.01 / to_f64(able.max(1))).max(ln_level);
+    controls().filter(|finding| finding.verdict_ln_p <= least).collect()
+}
+
+/// The chance that the test of `finding` would pass `ln_level` if its suspect were as the positive control is: a normal
+/// statistic with the control's z, scaled to the suspect's effective draws. Planning arithmetic, not evidence.
+fn power(control: &Finding, finding: &Finding, ln_level: f64) -> f64 {
+    if !can_reach(finding, ln_level) || control.summary.n_eff <= 0.0 {
+        return 0.0;
+    }
+    let share = (finding.summary.n_eff / control.summary.n_eff).min(1.0);
+    let z = normal_z(control.verdict_ln_p) * share.sqrt();
+    exp(normal_ln_sf(normal_z(ln_level) - z))
+}
