@@ -38,7 +38,8 @@ pub struct Probe {
     pub slot: u64,
     /// What was sent.
     pub prompt: String,
-    /// What came back, refusals included; null where nothing did.
+    /// What came back, refusals included; null where nothing did. A row without it is no answer yet, and refused.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub response: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 mod lint;
 mod look;
+pub(super) mod probes;
 mod serve;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Assign(Assign),
     /// Serve: requests in, an instruction or a rewritten answer and a record out (JSON lines)
     Respond(serve::Arguments),
+    /// The prompts of a sealed plan, in its order; `test --probes` reads them with the answers
+    Probes(probes::Arguments),
     /// What a suspect's answers show: an exploration, never a verdict
     Score(look::Arguments),
 }
@@ -95,13 +98,14 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Lint(arguments) => lint::run(arguments)?,
         Command::Assign(arguments) => assign(arguments)?,
         Command::Respond(arguments) => serve::run(arguments)?,
+        Command::Probes(arguments) => probes::run(arguments)?,
         Command::Score(arguments) => look::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Reads a book.
-fn book(path: &Path) -> Result<Book, Failure> {
+pub(super) fn book(path: &Path) -> Result<Book, Failure> {
     Ok(Book::parse(&path.display().to_string(), &files::read_text(path)?)?)
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Failure, now, output};
+use super::{Failure, canary, now, output};
 use crate::key::{Epoch, Genesis, KeyFile, Label, Secret};
 use crate::scheme::Spec;
 use crate::source::files::{self, Access};
@@ -47,6 +47,9 @@ pub(super) enum Command {
         /// A further label, such as green/1/w1/b2/t1/for/tenant/…; give it once for each
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<Label>,
+        /// A book of canaries: the key of each of its slots is committed to, in every epoch
+        #[arg(long, value_name = "FILE")]
+        book: Option<PathBuf>,
         /// Where to write genesis.json
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -105,12 +108,13 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::New { file, note } => new(file, note.clone())?,
         Command::Show { key, json } => show(key, *json)?,
-        Command::Genesis { key, tokenizer, epochs, specs, labels, out } => {
+        Command::Genesis { key, tokenizer, epochs, specs, labels, book, out } => {
             let tokenizer = Sha256::digest(files::read(tokenizer)?).into();
             let labels: Vec<Label> = specs
                 .iter()
                 .flat_map(|spec| spec.labels(&spec.label()))
                 .chain(labels.iter().cloned())
+                .chain(slot_labels(book.as_deref())?)
                 .collect();
             let plan: Vec<_> = epochs.iter().map(|epoch| (epoch.clone(), labels.clone())).collect();
             let genesis = Genesis::new(&key.read()?.secret, tokenizer, &plan);
@@ -127,6 +131,12 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The labels of all slots of a book, those too that stay closed for a court.
+fn slot_labels(book: Option<&Path>) -> Result<Vec<Label>, Failure> {
+    let Some(book) = book.map(canary::book).transpose()? else { return Ok(Vec::new()) };
+    Ok((0..book.slots()).filter_map(|slot| book.label(slot)).collect())
 }
 
 fn new(file: &Path, note: Option<String>) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{Failure, now, output};
-use crate::case::plan::{Plan, SealedFile, SealedPlan, statistic_sha256};
+use crate::case::plan::{Plan, SealedFile, SealedPlan, matchers_sha256, statistic_sha256};
 use crate::key::Genesis;
 use crate::source::files::{self, Access};
 
@@ -23,14 +23,17 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Print what a plan says of this version: the SHA-256 of its statistics' source
+    /// Print what a plan says of this version: the SHA-256 of the source of its statistics and of its readers of canaries
     Version,
 }
 
 pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Seal { plan, genesis, out } => seal(plan, genesis, out)?,
-        Command::Version => output::line(&format!("statistic_sha256  {}", statistic_sha256()))?,
+        Command::Version => {
+            output::line(&format!("statistic_sha256  {}", statistic_sha256()))?;
+            output::line(&format!("matchers          {}", matchers_sha256()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `taggant test`: runs a sealed plan over raw material. The exit code is the primary verdict.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,12 +8,15 @@ use clap::Args;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::canary::{self, probes};
 use super::{Failure, counting, key, now, output, plan, rows, verdict};
+use crate::canary::Book;
 use crate::case::bundle::{Bundle, Parts};
+use crate::case::canaries::{Disclosed, labels};
 use crate::case::material::{Answer, Beside, Content, Material};
-use crate::case::plan::{Planned, PlannedTest, SealedPlan, Source, Statistic};
+use crate::case::plan::{Access, Planned, PlannedTest, SealedPlan, Source, Statistic};
 use crate::case::{Verdict, analyse};
-use crate::key::{Commitment, Genesis, Opening, SchemeKey};
+use crate::key::{Commitment, Genesis, Label, Opening, SchemeKey, Secret};
 use crate::law::Origin;
 use crate::scheme::Arm;
 use crate::score::{Exchange, Exposure, Text};
@@ -31,6 +34,12 @@ pub(super) struct Arguments {
     /// A suspect's answers to the plan's pool, in its order: NAME=FILE.jsonl with prompt_tokens and response_tokens
     #[arg(long = "answers", value_name = "NAME=FILE")]
     answers: Vec<String>,
+    /// The plan's book of canaries
+    #[arg(long, value_name = "FILE")]
+    book: Option<PathBuf>,
+    /// A suspect's answers to the plan's canaries: NAME=FILE.jsonl, the rows of `canary probes` each with its response
+    #[arg(long = "probes", value_name = "NAME=FILE")]
+    probes: Vec<String>,
     /// The plan's reference, where a statistic compares text with one: embedded, smollm2 or a GGUF file; several are
     /// averaged
     #[arg(long, value_name = "MODEL")]
@@ -59,30 +68,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     sealed.plan().check_genesis(&genesis)?;
     sealed.plan().check_version()?;
     let secret = arguments.key.read()?.secret;
-    let labels = sealed.spec().labels(&sealed.spec().label());
-    let mut openings: Vec<Opening> = Vec::new();
-    for test in sealed.tests() {
-        for label in &labels {
-            let opening = genesis.open(&secret, &test.epoch, Some(label))?;
-            if !openings.contains(&opening) {
-                openings.push(opening);
-            }
-        }
-    }
+    let book = arguments.book.as_deref().map(canary::book).transpose()?;
+    let openings = openings(&sealed, &genesis, &secret, book.as_ref())?;
     let keys: Vec<SchemeKey> = openings
         .iter()
         .map(|opening| genesis.verify(opening))
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
     let material = material(arguments, &sealed)?;
-    let analysis = analyse(&sealed, &material, None, &keys)?;
+    let disclosed = book.map(|book| Disclosed { book: book.contents().clone() });
+    let analysis = analyse(&sealed, &material, disclosed.as_ref(), &keys)?;
     let primary = analysis.primary();
     if let Some(path) = &arguments.bundle {
         let parts = Parts {
             plan: sealed,
             genesis,
             openings,
-            canaries: None,
+            canaries: disclosed,
             material,
             analysis: analysis.clone(),
             created: now(),
@@ -106,15 +108,41 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }))
 }
 
+/// The keys that the plan's tests need, each once.
+fn openings(
+    plan: &SealedPlan,
+    genesis: &Genesis,
+    secret: &Secret,
+    book: Option<&Book>,
+) -> Result<Vec<Opening>, Failure> {
+    let marks = plan.spec().labels(&plan.spec().label());
+    let slots: Vec<Label> = match (plan.canaries(), book) {
+        (Some(canaries), Some(book)) => labels(book, canaries)?,
+        (Some(_), None) => {
+            return Err(Failure("the plan names a book of canaries: give it with --book".to_owned()));
+        }
+        (None, Some(_)) => return Err(Failure("--book: the plan names no canaries".to_owned())),
+        (None, None) => Vec::new(),
+    };
+    let labels = |test: &PlannedTest| if test.access == Access::Canary { &slots } else { &marks };
+    let mut seen = HashSet::new();
+    let all = plan.tests().iter().flat_map(|test| labels(test).iter().map(|label| (&test.epoch, label)));
+    let once = all.filter(|key| seen.insert(*key)).map(|(epoch, label)| (epoch, Some(label)));
+    Ok(genesis.open_all(secret, once)?)
+}
+
 fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<Material>, Failure> {
     let mut material = match &arguments.material {
         None => Vec::new(),
         Some(path) => of_bundle(path)?,
     };
+    for argument in &arguments.probes {
+        let (name, file) = named("--probes", argument)?;
+        let content = Content::Canary(probes::read(Path::new(file))?);
+        material.push(Material { suspect: name.to_owned(), content });
+    }
     for argument in &arguments.answers {
-        let (name, file) = argument
-            .split_once('=')
-            .ok_or_else(|| Failure(format!("--answers {argument}: expected NAME=FILE")))?;
+        let (name, file) = named("--answers", argument)?;
         let answers = answers(Path::new(file))?;
         let beside = |test: &PlannedTest| test.suspect == name && test.statistic == Statistic::TextResidual;
         let content = match plan.tests().iter().any(beside) {
@@ -124,6 +152,10 @@ fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<Material>, F
         material.push(Material { suspect: name.to_owned(), content });
     }
     Ok(material)
+}
+
+fn named<'a>(option: &str, argument: &'a str) -> Result<(&'a str, &'a str), Failure> {
+    argument.split_once('=').ok_or_else(|| Failure(format!("{option} {argument}: expected NAME=FILE")))
 }
 
 /// What the plan's reference expects of the answers. It must be the model that the plan names.

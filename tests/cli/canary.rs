@@ -6,17 +6,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::run::{folder, said, taggant};
-
-fn fine(folder: &Path, arguments: &[&str]) -> String {
-    let output = taggant(folder, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
+use crate::run::{fine, folder, lines, parsed, said, taggant};
 
 const KEY: [&str; 4] = ["--key", "k.json", "--epoch", "2026-q4"];
 
@@ -37,10 +27,6 @@ fn probes(folder: &Path) -> Vec<(u64, String)> {
         .take(300)
         .map(|set| (set.slot, set.prompts[0].clone()))
         .collect()
-}
-
-fn lines(rows: impl Iterator<Item = Value>) -> String {
-    rows.map(|row| row.to_string()).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop where it stands")]
 
 mod canary;
+mod case_canary;
 mod run;
 mod scratch;
 

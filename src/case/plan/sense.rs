@@ -1,6 +1,6 @@
 //! Plans that are well formed and mean nothing, or count one thing twice.
 
-use super::{Plan, PlanError, Planned, PlannedTest, Role, statistic_sha256};
+use super::{Plan, PlanError, Planned, PlannedTest, Role, matchers_sha256, statistic_sha256};
 use crate::key::Genesis;
 
 impl Plan {
@@ -23,20 +23,26 @@ impl Plan {
         }
     }
 
-    /// Refuses a plan for other statistics than this program's.
+    /// Refuses a plan for other statistics or readers of canaries than this program's.
     ///
     /// # Errors
-    /// Another `statistic_sha256` than [`statistic_sha256`].
+    /// Another hash than [`statistic_sha256`] or, where the plan has canaries, [`matchers_sha256`].
     pub fn check_version(&self) -> Result<(), PlanError> {
-        let ours = statistic_sha256();
-        if self.statistic_sha256 == ours {
-            return Ok(());
+        let readers = match self.matchers {
+            Planned::Set { value } => value,
+            Planned::Absent { .. } => matchers_sha256(),
+        };
+        let fields = [
+            ("statistic_sha256", self.statistic_sha256, statistic_sha256()),
+            ("matchers", readers, matchers_sha256()),
+        ];
+        match fields.into_iter().find(|(_, planned, ours)| planned != ours) {
+            Some((field, planned, ours)) => Err(PlanError::Field(format!(
+                "{field}: {planned}, and this version has {ours} (`taggant plan version`): use the version that the plan was \
+                 sealed for"
+            ))),
+            None => Ok(()),
         }
-        Err(PlanError::Field(format!(
-            "statistic_sha256: {}, and this version's statistics have {ours} (`taggant plan version`): use the version that \
-             the plan was sealed for",
-            self.statistic_sha256
-        )))
     }
 
     pub(super) fn check_sense(&self) -> Result<(), PlanError> {

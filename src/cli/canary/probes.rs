@@ -1,0 +1,63 @@
+//! `taggant canary probes`: what a sealed plan sends for its canaries; and the answers that come back.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::{Failure, output, plan};
+use super::book;
+use crate::case::canaries::{Probe, prompts, slots};
+use crate::source::files;
+
+#[derive(Debug, Args)]
+pub(in super::super) struct Arguments {
+    /// The book that the plan names
+    #[arg(long)]
+    book: PathBuf,
+    /// The sealed plan
+    plan: PathBuf,
+}
+
+/// One row a probe, in the plan's order; the suspect's "response" is to be added to each.
+pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let sealed = plan::read(&arguments.plan)?;
+    let book = book(&arguments.book)?;
+    let wrong = |what: String| Failure(format!("{}: {what}", arguments.plan.display()));
+    let canaries = sealed.canaries().ok_or_else(|| wrong("the plan names no canaries".to_owned()))?;
+    if canaries.book != book.sha256() {
+        return Err(wrong(format!(
+            "it names the book {}, and {} is {}",
+            canaries.book,
+            arguments.book.display(),
+            book.sha256()
+        )));
+    }
+    for slot in slots(&book, canaries).map_err(|error| wrong(error.to_string()))? {
+        let Some(set) = book.set(slot) else { continue };
+        for prompt in prompts(&set, canaries) {
+            output::line(&json!({ "slot": slot, "prompt": prompt }).to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// Probes with their answers, a JSON line each.
+///
+/// # Errors
+/// The line that is no probe with an answer.
+pub(in super::super) fn read(file: &Path) -> Result<Vec<Probe>, Failure> {
+    let text = files::read_text(file)?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            serde_json::from_str(line).map_err(|error| {
+                Failure(format!(
+                    "{}, line {number}: {error}: a row is a line of `taggant canary probes` with \"response\", what came back \
+                     (a refusal too), or null where nothing did",
+                    file.display()
+                ))
+            })
+        })
+        .collect()
+}

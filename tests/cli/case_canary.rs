@@ -1,0 +1,155 @@
+//! A book of canaries as evidence: committed to, planned, probed, tested, and checked by somebody else.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::run::{fine, folder, lines, parsed, said, taggant};
+
+const SERVED: &str = "2026-q4";
+
+fn file(folder: &Path, name: &str) -> Value {
+    parsed(&fs::read_to_string(folder.join(name)).unwrap())
+}
+
+/// Key, book of the sets in `corpora/canaries`, genesis, and the example plan with what it leaves open filled in.
+fn planned(name: &str) -> std::path::PathBuf {
+    let folder = folder(name);
+    fs::write(folder.join("sets.jsonl"), include_str!("../../corpora/canaries/written.jsonl")).unwrap();
+    fs::write(folder.join("tokenizer.json"), "{}").unwrap();
+    fine(&folder, &["key", "new", "k.json"]);
+    let new = ["canary", "new", "--name", "t", "--only-own", "--sets", "sets.jsonl", "--closed-share", "0.1"];
+    fine(&folder, &[&new[..], &["--out", "book.json"]].concat());
+    let epochs = ["--epoch", SERVED, "--epoch", "2026-q4-unused", "--spec", "green/1/w1/b2/t1"];
+    let genesis =
+        ["key", "genesis", "--key", "k.json", "--tokenizer", "tokenizer.json", "--book", "book.json"];
+    fine(&folder, &[&genesis[..], &epochs, &["--out", "genesis.json"]].concat());
+    fs::write(folder.join("plan.json"), example(&folder).to_string()).unwrap();
+    folder
+}
+
+fn example(folder: &Path) -> Value {
+    let mut plan = parsed(include_str!("../../corpora/canaries/plan.json"));
+    let genesis = file(folder, "genesis.json");
+    for field in ["key_id", "tokenizer_sha256"] {
+        plan[field] = genesis[field].clone();
+    }
+    plan["genesis_root"] = genesis["root"].clone();
+    let version = fine(folder, &["plan", "version"]);
+    let of_version: Vec<&str> = version.split_whitespace().collect();
+    plan["statistic_sha256"] = of_version[1].into();
+    plan["matchers"]["value"] = of_version[3].into();
+    let text = fs::read_to_string(folder.join("book.json")).unwrap();
+    let book = taggant::canary::Book::parse("book.json", &text).unwrap();
+    plan["sources"][0]["sha256"] = json!(book.sha256());
+    plan["canaries"]["value"]["book"] = json!(book.sha256());
+    let classes: std::collections::BTreeSet<String> =
+        (0..book.slots()).filter_map(|slot| book.class(slot)).map(str::to_owned).collect();
+    let range = |class: &String| json!({ "class": class, "from": 0, "below": book.of_class(class).count() });
+    plan["canaries"]["value"]["slots"] = classes.iter().map(range).collect();
+    plan
+}
+
+/// What comes back: a suspect that learned says in every other slot what the key picked; others say the first sibling.
+fn answered(folder: &Path, suspect: &str, learned: bool) {
+    let probes: Vec<Value> =
+        fs::read_to_string(folder.join("probes.jsonl")).unwrap().lines().map(parsed).collect();
+    let slots: Vec<String> = probes.iter().map(|probe| probe["slot"].to_string()).collect();
+    let slots = slots.iter().map(String::as_str);
+    let keyed = ["canary", "assign", "--book", "book.json", "--key", "k.json", "--epoch", SERVED];
+    let assigned = parsed(&fine(folder, &keyed.into_iter().chain(slots).collect::<Vec<_>>()));
+    let picks: std::collections::BTreeMap<u64, usize> = assigned["slots"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|slot| {
+            (slot["slot"].as_u64().unwrap(), usize::try_from(slot["pick"].as_u64().unwrap()).unwrap())
+        })
+        .collect();
+    let text = fs::read_to_string(folder.join("book.json")).unwrap();
+    let book = taggant::canary::Book::parse("book.json", &text).unwrap();
+    let answers = probes.iter().map(|probe| {
+        let slot = probe["slot"].as_u64().unwrap();
+        let said = if learned && slot.is_multiple_of(2) { picks[&slot] } else { 0 };
+        let mut row = probe.clone();
+        row["response"] = format!("Let me think. {}", book.set(slot).unwrap().siblings[said].says).into();
+        row
+    });
+    fs::write(folder.join(format!("{suspect}.jsonl")), lines(answers)).unwrap();
+}
+
+const TEST: [&str; 8] =
+    ["test", "--key", "k.json", "--genesis", "genesis.json", "--book", "book.json", "sealed.json"];
+
+#[test]
+fn a_plan_with_canaries_is_sealed_probed_tested_and_checked() {
+    let folder = planned("case-canary");
+    let seal = ["plan", "seal", "plan.json", "--genesis", "genesis.json", "--out", "sealed.json"];
+    fine(&folder, &seal);
+    let probes = fine(&folder, &["canary", "probes", "--book", "book.json", "sealed.json"]);
+    fs::write(folder.join("probes.jsonl"), &probes).unwrap();
+    for (suspect, learned) in [("suspect", true), ("student", true), ("innocent", false)] {
+        answered(&folder, suspect, learned);
+    }
+    let given = ["--probes", "suspect=suspect.jsonl", "--probes", "student=student.jsonl"];
+    let given =
+        [&given[..], &["--probes", "innocent=innocent.jsonl", "--bundle", "bundle.json", "--json"]].concat();
+    let found = taggant(&folder, &[&TEST[..], &given].concat());
+    assert_eq!(found.status.code(), Some(0), "{}", said(&found));
+    let found = parsed(&String::from_utf8(found.stdout).unwrap());
+    assert_eq!(found["verdict"], "evidence-found");
+    let log10_p = |test: &str| {
+        let findings = found["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["test"] == test).unwrap()["log10_p"].as_f64().unwrap()
+    };
+    assert!(log10_p("suspect") < -8.0 && log10_p("student of ours") < -8.0, "{found}");
+    assert!(log10_p("innocent") > -3.0, "{found}");
+    assert!(log10_p("suspect under a key that served nobody") > -3.0, "{found}");
+    let check = ["case", "check", "bundle.json", "--genesis", "genesis.json", "--seal", "sealed.json"];
+    assert!(fine(&folder, &check).contains("verified"));
+
+    // What is left out, added or exchanged is named.
+    let refused = |arguments: &[&str], names: &[&str]| {
+        let output = taggant(&folder, arguments);
+        let said = said(&output);
+        assert!(output.status.code() == Some(2) && names.iter().all(|name| said.contains(name)), "{said}");
+    };
+    let answers = fs::read_to_string(folder.join("suspect.jsonl")).unwrap();
+    let one = |file: &str| [&TEST[..], &["--probes", &format!("suspect={file}")]].concat().join("\n");
+    let cut: Vec<&str> = answers.lines().skip(1).collect();
+    fs::write(folder.join("cut.jsonl"), cut.join("\n")).unwrap();
+    refused(&one("cut.jsonl").lines().collect::<Vec<_>>(), &["suspect", "slot", "whether anything was"]);
+    refused(&one("probes.jsonl").lines().collect::<Vec<_>>(), &["probes.jsonl, line 1", "response"]);
+    refused(&TEST[..5].iter().chain(&TEST[7..]).copied().collect::<Vec<_>>(), &["--book"]);
+    fine(
+        &folder,
+        &["canary", "new", "--name", "u", "--only-own", "--sets", "sets.jsonl", "--out", "other.json"],
+    );
+    refused(&["canary", "probes", "--book", "other.json", "sealed.json"], &["sealed.json", "other.json"]);
+    let other: Vec<&str> = TEST.map(|word| if word == "book.json" { "other.json" } else { word }).to_vec();
+    refused(&other, &[]);
+}
+
+#[test]
+fn a_plan_of_another_version_or_genesis_is_not_sealed() {
+    let folder = planned("case-canary-plan");
+    for (field, value) in [
+        ("statistic_sha256", json!("00".repeat(32))),
+        ("key_id", json!("0123456789abcdef")),
+        ("key_id", json!("0123456789ABCDEF")),
+        ("matchers", json!({ "value": "00".repeat(32) })),
+    ] {
+        let mut plan = example(&folder);
+        plan[field] = value;
+        fs::write(folder.join("plan.json"), plan.to_string()).unwrap();
+        let refused = taggant(
+            &folder,
+            &["plan", "seal", "plan.json", "--genesis", "genesis.json", "--out", "sealed.json"],
+        );
+        let said = said(&refused);
+        let named = said.contains(field) || said.contains("no key id");
+        assert!(refused.status.code() == Some(2) && said.contains("plan.json") && named, "{said}");
+        assert!(!folder.join("sealed.json").exists());
+    }
+}
