@@ -322,6 +322,26 @@ mod tests {
     }
 
     #[test]
+    fn no_evidence_needs_a_student_tested_in_the_same_way() {
+        let of_text = |draft: fixture::Draft| {
+            let findings = draft.sealed().analysis.findings;
+            let mut others =
+                findings.into_iter().filter(|f| f.role == Role::Suspect || f.role == Role::Innocent);
+            others.find(|finding| finding.access == Access::Text).unwrap()
+        };
+        assert_eq!(of_text(fixture::draft()).verdict, Verdict::NoEvidence);
+        let mut draft = fixture::draft();
+        for test in draft.plan.tests.iter_mut().filter(|test| test.access == Access::Text) {
+            if test.role == Role::Student {
+                assert_eq!(test.statistic, plan::Statistic::RootCount);
+                test.statistic = plan::Statistic::Distinct;
+            }
+        }
+        let finding = of_text(draft);
+        assert_eq!((finding.verdict, finding.power), (Verdict::Inconclusive, None));
+    }
+
+    #[test]
     fn text_beside_a_reference_is_tested_like_any_other() {
         let mut draft = fixture::draft();
         draft.beside_a_flat_reference();

@@ -14,6 +14,7 @@ mod model;
 mod output;
 mod plan;
 mod power;
+mod report;
 mod rows;
 mod score;
 mod screen;

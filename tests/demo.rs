@@ -138,7 +138,7 @@ fn text_beside_the_planned_reference_gives_a_verdict() {
     fs::write(path("plain.jsonl"), generate(&["--unmarked", "--seed", "1"])).unwrap();
 
     fs::write(path("plan.json"), own_plan(&out).to_string()).unwrap();
-    done(&["plan", "seal", "OUT/plan.json", "--out", "OUT/sealed.json"]);
+    done(&["plan", "seal", "OUT/plan.json", "--genesis", "OUT/genesis.json", "--out", "OUT/sealed.json"]);
     let test = |more: &[&str]| {
         let answers = ["--answers", "suspect=OUT/marked.jsonl", "--answers", "innocent=OUT/plain.jsonl"];
         let key = ["test", "--key", "OUT/k.json", "--genesis", "OUT/genesis.json", "--json"];
@@ -171,7 +171,7 @@ fn text_beside_the_planned_reference_gives_a_verdict() {
         [("traffic.jsonl", None), ("marked.jsonl", Some("marked under a key that the plan scores"))]
     {
         fs::write(path("plan.json"), exposed(own_plan(&out), &out.join(traffic)).to_string()).unwrap();
-        done(&["plan", "seal", "OUT/plan.json", "--out", "OUT/sealed.json"]);
+        done(&["plan", "seal", "OUT/plan.json", "--genesis", "OUT/genesis.json", "--out", "OUT/sealed.json"]);
         let exposure = format!("OUT/{traffic}");
         let found = test(&["--reference", "embedded", "--exposure", &exposure]);
         let said = String::from_utf8_lossy(&found.stderr);

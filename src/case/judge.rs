@@ -19,7 +19,7 @@ pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     let judged: Vec<(Option<f64>, Verdict)> = (0..findings.len())
         .map(|at| {
             let finding = &findings[at];
-            let power = positive_control(findings, finding).map(|control| power(control, finding, strictest));
+            let power = least_power(plan, findings, at, strictest);
             let accused = finding.role.is_registered() && finding.adjusted_ln_p <= ln_level;
             let sound = !spoilt && has_innocent(plan, findings, at);
             let stands_out = finding.verdict_ln_p <= ln_level;
@@ -36,10 +36,18 @@ pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     }
 }
 
-/// The student whose result says what a test of this access can see; none for the student itself.
-fn positive_control<'f>(findings: &'f [Finding], finding: &Finding) -> Option<&'f Finding> {
-    let student = |other: &&Finding| other.role == Role::Student && other.access == finding.access;
-    findings.iter().find(student).filter(|_| finding.role != Role::Student)
+/// What the test of finding `at` could see, by the students tested as it was (access, statistic, epoch): the least of them,
+/// because which one the suspect is like is not known. None without such a student, and for students. Under a wrong key the
+/// students of the served one count: it shows what a mark would look like.
+fn least_power(plan: &SealedPlan, findings: &[Finding], at: usize, ln_level: f64) -> Option<f64> {
+    let (tests, finding) = (plan.tests(), &findings[at]);
+    let students = findings.iter().zip(tests).filter(|(other, test)| {
+        other.role == Role::Student
+            && (test.access, test.statistic) == (tests[at].access, tests[at].statistic)
+            && (test.epoch == tests[at].epoch || finding.role == Role::WrongKey)
+    });
+    let least = students.map(|(student, _)| power(student, finding, ln_level)).reduce(f64::min);
+    least.filter(|_| finding.role != Role::Student)
 }
 
 /// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least a quarter as many draws

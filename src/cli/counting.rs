@@ -31,7 +31,8 @@ pub(super) struct Arguments {
     /// Compare with a model that the key never marked anything for: embedded, smollm2 or a GGUF file; several are averaged
     #[arg(long, value_name = "MODEL")]
     pub(super) reference: Vec<String>,
-    /// Weigh windows by how often they occur in these answers, which no scored key marked (JSON lines)
+    /// Weigh windows by how often they occur in these answers, which no scored key marked (JSON lines, each with its "epoch",
+    /// or null where it was not marked)
     #[arg(long, value_name = "FILE.jsonl", requires = "reference")]
     exposure: Option<PathBuf>,
 }
@@ -200,7 +201,8 @@ pub(super) fn expectation<'e>(
     Ok(expecting.finish()?)
 }
 
-/// How often windows occur in the answers of `file`. A row that names an epoch was marked under that epoch's key.
+/// How often windows occur in the answers of `file`. Each row says under which epoch's key it was marked, or that it was not
+/// (`"epoch": null`): a row that says neither may be what was served under the scored key.
 pub(super) fn exposure(
     file: &Path,
     spec: Spec,
@@ -208,6 +210,14 @@ pub(super) fn exposure(
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Exposure, Failure> {
     let rows = rows::read(file, Kind::Exchanges, BadLines::Refuse)?.rows;
+    if let Some(row) = rows.iter().find(|row| !row.fields.contains_key("epoch")) {
+        return Err(Failure(format!(
+            "{}, line {}, field \"epoch\": missing; say under which epoch's key the answer was marked, or null if it was not \
+             marked",
+            file.display(),
+            row.line
+        )));
+    }
     let epochs: BTreeSet<&Epoch> = rows.iter().filter_map(|row| row.epoch.as_ref()).collect();
     let schemes: Vec<Scheme> = secret
         .iter()

@@ -14,17 +14,15 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::output::Stages;
+use super::report::{DECOYS, Page};
 use super::{Failure, now, output, verdict};
 use crate::case::bundle::{Bundle, Parts};
-use crate::case::decoys::decoys;
 use crate::case::material::Material;
 use crate::case::plan::{Access, Role, SealedPlan};
-use crate::case::report::{Input, render};
 use crate::case::{Analysis, Finding, Verdict, analyse};
 use crate::key::{Epoch, EpochKey, Genesis, Opening, SchemeKey, Secret};
 use crate::scheme::Spec;
 use crate::source::files::{self, Access as Readers};
-use crate::token::TokenId;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -161,8 +159,14 @@ fn write(
         created: now(),
     })?;
     bundle.write(&path("bundle.json"))?;
-    let report = report(&probed.plan, &bundle, &probed.tokenizer)?;
-    files::write(&path("report.html"), report.as_bytes(), Readers::Default)?;
+    let page = Page {
+        title: "Taggant demo: was the student distilled from marked answers?",
+        bundle_file: "bundle.json",
+        tokenizer: Some(&probed.tokenizer),
+        decoys: DECOYS,
+        notes: &[NOTE.to_owned()],
+    };
+    files::write(&path("report.html"), page.html(&probed.plan, &bundle)?.as_bytes(), Readers::Default)?;
     Ok(Written {
         analysis,
         teacher: probed.teacher,
@@ -173,30 +177,8 @@ fn write(
     })
 }
 
-/// Decoy keys for the histogram: a check, never a verdict.
-const DECOYS: u32 = 300;
-
-fn report(
-    plan: &SealedPlan,
-    bundle: &Bundle,
-    tokenizer: &taggant_model::tokenizer::Tokenizer,
-) -> Result<String, Failure> {
-    let text = plan.tests().iter().filter(|test| test.access == Access::Text && test.role.is_registered());
-    let decoys =
-        text.map(|test| decoys(plan, &bundle.material, test, DECOYS)).collect::<Result<Vec<_>, _>>()?;
-    let decode = |tokens: &[TokenId]| tokenizer.decode(tokens).unwrap_or_else(|_| format!("{tokens:?}"));
-    let notes = [
-        "Made by `taggant demo`: the key is derived from the demo's seed and must never be used for service.",
-    ];
-    Ok(render(&Input {
-        title: "Taggant demo: was the student distilled from marked answers?",
-        bundle,
-        bundle_file: "bundle.json",
-        decoys: &decoys,
-        decode: &decode,
-        notes: &notes.map(str::to_owned),
-    }))
-}
+const NOTE: &str =
+    "Made by `taggant demo`: the key is derived from the demo's seed and must never be used for service.";
 
 /// One line of `--json`.
 #[derive(Debug, Serialize)]

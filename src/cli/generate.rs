@@ -114,8 +114,7 @@ fn filled(
     fields.insert("response".to_owned(), json!(loaded.tokenizer.decode(response)?));
     fields.insert("response_tokens".to_owned(), json!(response));
     fields.insert("model".to_owned(), json!(arguments.model));
-    if !arguments.unmarked {
-        fields.insert("epoch".to_owned(), json!(arguments.epoch));
-    }
+    let epoch = if arguments.unmarked { Value::Null } else { json!(arguments.epoch) };
+    fields.insert("epoch".to_owned(), epoch);
     Ok(Value::Object(fields))
 }

@@ -44,8 +44,8 @@ pub(super) struct Arguments {
     /// averaged
     #[arg(long, value_name = "MODEL")]
     reference: Vec<String>,
-    /// The plan's traffic, where windows are weighed by how often they occur in it: JSONL with prompt_tokens and
-    /// response_tokens
+    /// The plan's traffic, where windows are weighed by how often they occur in it: JSONL with prompt_tokens,
+    /// response_tokens and epoch (null where unmarked)
     #[arg(long, value_name = "FILE")]
     exposure: Option<PathBuf>,
     /// Material of an earlier bundle

@@ -108,6 +108,10 @@ fn a_plan_with_canaries_is_sealed_probed_tested_and_checked() {
     assert!(log10_p("suspect under a key that served nobody") > -3.0, "{found}");
     let check = ["case", "check", "bundle.json", "--genesis", "genesis.json", "--seal", "sealed.json"];
     assert!(fine(&folder, &check).contains("verified"));
+    let report = ["case", "report", "bundle.json", "--out", "report.html"];
+    fine(&folder, &report);
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(page.contains("animal-story") || page.contains("slots"), "{page}");
 
     // What is left out, added or exchanged is named.
     let refused = |arguments: &[&str], names: &[&str]| {

@@ -108,7 +108,16 @@ fn a_reference_sees_the_mark_sooner_than_counting_does() {
     assert!(z(&residual) > z(&distinct) && z(&distinct) > 2.0, "{residual} {distinct}");
     let exposed = score(&["--reference", "embedded", "--exposure", "plain.jsonl"]);
     assert!(z(&exposed) > 2.0, "{exposed}");
-    // Rows that the scored key marked name its epoch: they cannot weigh its draws.
+    // Rows that the scored key marked name its epoch: they cannot weigh its draws. Rows that name none may be such rows.
+    let silent = fs::read_to_string(folder.join("rows.jsonl")).unwrap().replace("\"epoch\":\"e\",", "");
+    fs::write(folder.join("silent.jsonl"), silent).unwrap();
+    let arguments = ["--reference", "embedded", "--exposure", "silent.jsonl", "rows.jsonl"];
+    let refused = taggant(&folder, &[&["score"], &mark[..], &arguments].concat());
+    assert!(
+        refused.status.code() == Some(2) && said(&refused).contains("silent.jsonl, line 1, field \"epoch\""),
+        "{}",
+        said(&refused)
+    );
     let marked = ["--reference", "embedded", "--exposure", "rows.jsonl", "rows.jsonl"];
     let refused = taggant(&folder, &[&["score"], &mark[..], &marked].concat());
     assert!(refused.status.code() == Some(2) && said(&refused).contains("scored key"), "{}", said(&refused));

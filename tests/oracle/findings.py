@@ -197,14 +197,21 @@ def reaches(numbers, ln_p):
 
 
 def power(tests, found, i, level):
-    student = (j for j, t in enumerate(tests) if t["role"] == "student" and t["access"] == tests[i]["access"])
-    control = next(student, None)
-    if tests[i]["role"] == "student" or control is None:
+    """The least over the students tested in the same way; under a wrong key those of any epoch count."""
+    here = tests[i]
+    alike = lambda test: all(test[name] == here[name] for name in ("access", "statistic"))
+    served = lambda test: test["epoch"] == here["epoch"] or here["role"] == "wrong-key"
+    students = [j for j, t in enumerate(tests) if t["role"] == "student" and alike(t) and served(t)]
+    if here["role"] == "student" or not students:
         return None
     if not reaches(found[i], level):
         return 0.0
-    share = min(1.0, float(found[i]["n_eff"] / found[control]["n_eff"]))
-    z = -ndtri_exp(float(found[control]["ln_p"])) * math.sqrt(share)
+    return min(power_beside(found[i], found[student], level) for student in students)
+
+
+def power_beside(numbers, student, level):
+    share = min(1.0, float(numbers["n_eff"] / student["n_eff"]))
+    z = -ndtri_exp(float(student["ln_p"])) * math.sqrt(share)
     return math.exp(log_ndtr(z + ndtri_exp(float(level))))
 
 
