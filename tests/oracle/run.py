@@ -8,13 +8,14 @@ Written from the definitions and the papers, with fixed seeds. What the program 
 | command | numbers | here |
 |---|---|---|
 | score | taggant/score/1: draws, S, estimate, interval, z, tail, e-process, what was skipped | scores, rows, exact |
-| score --reference, --exposure | the same, residual coefficients | references, residual, models |
-| test | every number of a finding, Holm, power, verdict, exit code; all six statistics | plans, findings |
+| score --reference, --exposure | the same, residual coefficients, from token ids | references, residual, models |
+| test | every number of a finding, Holm, power, verdict, exit code; the six statistics of marks | plans, findings |
 | calibrate | taggant/calibrate/1: rejections, intervals, limits, distances, z over the keys | calibration |
 | demo, case | the findings of a bundle, given with --bundle | bundle |
 
 A field that the program prints and the oracle does not derive is a disagreement too ("numbers left out"), labels
-aside. Rows hold token ids: tokenizers are not derived again, nor are real models. A demo's report (HTML) also shows
+aside. Not derived again: score --access distributions, score of several files, power, detect, and every number of
+canaries. Rows hold token ids: tokenizers are not derived again, nor are real models. A demo's report (HTML) also shows
 decoy keys, which no verdict uses. Commitments and trees are re-derived by tests/check_vectors.py. No command prints
 a rank of twins, e-BH, a Besag-Clifford p, a confidence sequence, an importance sample, a saddlepoint, argmax, top-K
 or exposure-weighted rows: those are in the library only, with tests of their own.
