@@ -262,7 +262,7 @@ fn an_innocent_stays_within_the_level_under_many_keys() {
             case.plan["tests"] = json!([test("innocent", "innocent", "innocent", SERVED)]);
             case.plan["tests"][0]["statistic"] = statistic.into();
             case.plan["canaries"]["value"]["slots"][0]["below"] = 60.into();
-            case.probes(0).retain(|probe| few.contains(&probe.slot));
+            case.probes(2).retain(|probe| few.contains(&probe.slot));
             let analysis = case.analysed().unwrap();
             rejected += u64::from(analysis.findings()[0].verdict_ln_p() <= 0.05_f64.ln());
         }
