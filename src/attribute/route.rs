@@ -152,7 +152,7 @@ pub struct ArmRate {
     pub slots: u64,
     /// Hits.
     pub hits: u64,
-    /// Hits by chance.
+    /// Hits by chance: 1/K for each answer that names a sibling.
     pub expected: f64,
     /// Hits per slot less those by chance.
     pub excess: f64,
@@ -377,12 +377,13 @@ impl SealedRoute {
                 return Err(EvidenceError::Closed(slot.slot).into());
             }
             let hit = u64::from(self.hits(picks, slot, arm));
+            let named = slot.answers.first().is_some_and(|answer| answer.sibling().is_some());
             let stratum = strata.entry((class, siblings, &slot.period)).or_default();
             stratum.items += 1;
             stratum.hits += hit;
             stratum.first += first;
             stratum.first_hits += first * hit;
-            count.add(hit, siblings);
+            count.add(hit, named.then_some(siblings));
         }
         let strata: Vec<Stratum> = strata.into_values().collect();
         let both = strata.iter().filter(|stratum| 0 < stratum.first && stratum.first < stratum.items);
@@ -423,11 +424,13 @@ struct Count {
 }
 
 impl Count {
-    fn add(&mut self, hit: u64, siblings: u32) {
+    /// An answer that names none of the `siblings` cannot hit by chance. Counted as if it could, a suspect that names few would
+    /// seem to know less than nothing, in the arm that it learned less from the more so, and the ratio too large.
+    fn add(&mut self, hit: u64, siblings: Option<u32>) {
         *self = Self {
             slots: self.slots + 1,
             hits: self.hits + hit,
-            expected: self.expected + f64::from(siblings).recip(),
+            expected: self.expected + siblings.map_or(0.0, |siblings| f64::from(siblings).recip()),
         };
     }
 
