@@ -9,6 +9,7 @@
 //! The commitment of the secret is an identity only; what binds an opened key is its leaf in the [`Genesis`].
 
 mod beacon;
+mod chacha;
 mod file;
 mod genesis;
 mod pick;

@@ -12,6 +12,7 @@ use sha2::compress256;
 use wide::u32x4;
 use zeroize::Zeroize;
 
+use super::chacha;
 use crate::token::TokenId;
 
 /// HMAC-SHA256 under a scheme key (RFC 2104), its two midstates kept: two compressions a window of up to 13 tokens.
@@ -104,6 +105,11 @@ impl Seed {
         Keystream(ChaCha20Rng::from_seed(self.0))
     }
 
+    /// Fills `bytes`, a whole number of blocks of 64, with the keystream from block `first` on: the quickest way to many lanes.
+    pub fn fill(&self, first: u32, bytes: &mut [u8]) {
+        chacha::fill(&self.0, first, bytes);
+    }
+
     /// The lane of `token`.
     pub fn lane(&self, bits: LaneBits, token: TokenId) -> u32 {
         self.keystream().lane(bits, token)
@@ -160,11 +166,6 @@ impl Keystream {
     /// The next keystream word.
     pub fn next_word(&mut self) -> u32 {
         self.0.next_u32()
-    }
-
-    /// Fills `bytes` with the next keystream bytes (words are little-endian); a whole number of words at a time.
-    pub fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        self.0.fill_bytes(bytes);
     }
 
     /// Fills `words` with the next keystream words.

@@ -60,6 +60,15 @@ pub struct Green {
     origin: Origin,
 }
 
+/// Bytes of keystream that are made at once: what the widest registers hold of a block's words.
+const STRETCH: usize = 1_024;
+
+/// Stretch `number` of a window's keystream.
+fn fill(seed: &Seed, number: u32, bytes: &mut [u8; STRETCH]) {
+    const BLOCKS: u32 = 16;
+    seed.fill(number * BLOCKS, bytes);
+}
+
 impl Green {
     pub(super) fn new(parameters: Parameters, key: &SchemeKey) -> Self {
         #[expect(clippy::expect_used, reason = "a parsed spec has lanes that divide a word")]
@@ -152,11 +161,10 @@ impl Green {
     /// As [`Green::bias`]: a table says which lanes of a byte are green, as masks.
     fn sum_by_byte<const LANES: usize>(&self, seed: &Seed, coefficients: &[i32]) -> i64 {
         let table = self.table::<LANES, i32>(-1);
-        let mut stream = seed.keystream();
-        let mut bytes = [0; 1_024];
+        let mut bytes = [0; STRETCH];
         let mut total = 0;
-        for stretch in coefficients.chunks(bytes.len() * LANES) {
-            stream.fill_bytes(&mut bytes);
+        for (number, stretch) in (0..).zip(coefficients.chunks(bytes.len() * LANES)) {
+            fill(seed, number, &mut bytes);
             let (whole, rest) = stretch.as_chunks::<LANES>();
             // Coefficients are at most 127: a stretch's sums fit.
             let mut sums = [0_i32; LANES];
@@ -189,10 +197,9 @@ impl Green {
     /// A keystream byte holds `LANES` lanes, and a table says what each of its 256 values adds to them.
     fn bias_by_byte<const LANES: usize>(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
         let table = self.table::<LANES, f32>(delta);
-        let mut stream = seed.keystream();
-        let mut bytes = [0; 1_024];
-        for stretch in logits.chunks_mut(bytes.len() * LANES) {
-            stream.fill_bytes(&mut bytes);
+        let mut bytes = [0; STRETCH];
+        for (number, stretch) in (0..).zip(logits.chunks_mut(bytes.len() * LANES)) {
+            fill(seed, number, &mut bytes);
             let (whole, rest) = stretch.as_chunks_mut::<LANES>();
             for (lanes, byte) in whole.iter_mut().zip(bytes) {
                 for (logit, add) in lanes.iter_mut().zip(table[usize::from(byte)]) {
