@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_register_width_gives_the_library_s_bytes() {
-        let key = *b"every token owns bits of its own.";
+        let key = *b"every token owns bits of its own";
         for first in [0, 1, 5, 16, 1 << 27] {
             for blocks in [1, 2, 7, 8, 9, 15, 16, 17, 40] {
                 let mut wanted = vec![0; blocks * BLOCK];
