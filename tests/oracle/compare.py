@@ -50,8 +50,12 @@ class Comparisons:
                 for end, at in {"low": 0, "high": 1}.items():
                     ends = found[name] or [None, None]
                     self.add(source, f"{prefix}{name}, {end}", ends[at], value[at], relative=relative)
+            elif isinstance(value, list) and any(isinstance(one, (float, mpf)) for one in value):
+                self.add(source, f"{prefix}{name}, length", len(found[name]), len(value))
+                for at, (theirs, ours) in enumerate(zip(found[name], value)):
+                    self.add(source, f"{prefix}{name}, {at}", theirs, ours, relative=relative)
             else:
-                outward = name in ("ln_p", "log10_p") and expected["method"] == "exact-lattice"
+                outward = name in ("ln_p", "log10_p") and expected.get("method") == "exact-lattice"
                 self.add(source, prefix + name, found[name], value, outward, relative)
 
     def none_left(self, source, found, expected, labels):
@@ -71,7 +75,7 @@ def flat(document):
     """Nested objects under dotted names."""
     found = {}
     for name, value in document.items():
-        found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+        found |= {f"{name}.{k}": v for k, v in flat(value).items()} if isinstance(value, dict) else {name: value}
     return found
 
 

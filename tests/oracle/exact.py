@@ -116,6 +116,8 @@ def tilted(groups, gamma, k):
     while half <= span and outside(half) > -CUT:
         half = math.ceil(half * 1.2)
     size = 2 * half + 1
+    if size > 1 << 27:
+        raise ValueError(f"the oracle would need {size} frequencies for {groups[:3]}...: no such coefficients are planned")
     stay, move = real(1 - gamma), [real(gamma) * mp.exp(mpf(tilt) * v) for v, _ in groups]
     shift = sum(n * mp.log(stay + up) for (_, n), up in zip(groups, move)) - mpf(tilt) * k
     chances = [extended(up / (stay + up)) for up in move]
@@ -186,6 +188,31 @@ def e_process(batches, gamma, planned=None):
         path = [mpf(0)]
         for gain, counts in zip(gains, spent):
             path.append(path[-1] + x * gain - mp.fsum(n * cost[a] for a, n in counts.items()))
+        logs.append(path)
+    averages = [log_mean_exp(column) for column in zip(*logs)]
+    return averages[-1], max(averages)
+
+
+def choices(slots, k):
+    """ln P(sum f(J) >= k), J uniform on each slot's siblings; f whole: all ways counted, as big whole numbers."""
+    ways = {0: 1}
+    for scores in slots:
+        more = Counter()
+        for f, n in Counter(scores).items():
+            for total, count in ways.items():
+                more[total + f] += n * count
+        ways = more
+    found = sum(count for total, count in ways.items() if total >= k)
+    return mp.log(mpf(found)) - mp.log(mpf(sum(ways.values()))) if found else mp.ninf
+
+
+def e_process_of_choices(slots, values):
+    """(ln E after the last slot, its maximum), a slot a batch; psi(x) = ln (1/K) sum e^(x f), a_max the largest |f|."""
+    largest, logs = max(1, *(abs(f) for scores in slots for f in scores)), []
+    for j in range(13):
+        x, path = mpf(2) ** -j / largest, [mpf(0)]
+        for scores, value in zip(slots, values):
+            path.append(path[-1] + x * value - log_mean_exp([x * f for f in scores]))
         logs.append(path)
     averages = [log_mean_exp(column) for column in zip(*logs)]
     return averages[-1], max(averages)

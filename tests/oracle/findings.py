@@ -122,17 +122,28 @@ def distributions(material, spec, keys, statistic):
         sums[window] = (first, so_far + row, seen + 1)
     pairs, reals, firsts = [], [], []
     for window, (first, row, _) in sums.items():
-        size = math.sqrt(math.sqrt(math.fsum(row * row))) if b is not None and np.any(row) else 1
-        if b is not None and weights is not None:
-            e = weights[window]
-            size /= (math.sqrt(e) if spec.width > 1 else e / (e + 20)) or math.inf
-        tokens = np.flatnonzero(row / size)
+        if b is not None:
+            row = row * (weight(weights, window, spec.width) / half_norm(row))
+        tokens = np.flatnonzero(row)
         pairs += [(window, token) for token in tokens.tolist()]
-        reals += (row[tokens] / size).tolist()
+        reals += row[tokens].tolist()
         firsts += [first] * len(tokens)
     whole, scaled = residual.whole(np.array(reals))
     found = rows.summary(whole.tolist(), scaled.tolist(), spec.greens(keys[0], pairs), firsts, spec.gamma)
     return found | skips({"short_window": short})
+
+
+def half_norm(row):
+    """The fourth root of the sum of squares; 1 where there is nothing."""
+    return math.sqrt(math.sqrt(math.fsum(row * row))) or 1
+
+
+def weight(weights, window, width):
+    """Of a window that never occurs in the traffic: 0."""
+    if weights is None:
+        return 1
+    e = weights[window]
+    return math.sqrt(e) if width > 1 else e / (e + 20)
 
 
 def reading(material, spec, keys):

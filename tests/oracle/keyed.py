@@ -16,6 +16,7 @@ from mpmath import mp, mpf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from check_vectors import chacha20_block, expand, lane, seed_of, sha
+from check_vectors import canonical, candidate_siblings, keystream_numbers, pick_of, sibling_set  # for canaries
 
 mp.dps = 60
 EPOCH = "taggant/1/epoch/"

@@ -34,7 +34,8 @@ class Exact:
         law = self.allowed / self.allowed.sum(axis=1, keepdims=True)
         return law[[self.classes[token] for token in context[first - 1 : -1]]]
 
-    def write(self, path):
+    def write(self, path, tokens=None, merges=None):
+        """With a vocabulary of its own: the tokens by id, a control token first, and the merges of byte-pair encoding."""
         width, size = CLASSES, self.vocabulary
         embedding = np.zeros((size, width), dtype="<f4")
         embedding[range(size), self.classes] = 1
@@ -44,18 +45,18 @@ class Exact:
         for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
             tensors[f"blk.0.{part}.weight"] = square
         tensors |= {f"blk.0.{part}.weight": one for part in ("attn_norm", "ffn_norm")}
-        path.write_bytes(gguf(metadata(size, width), tensors))
+        path.write_bytes(gguf(metadata(size, width, tokens, merges), tensors))
 
 
-def metadata(size, width):
+def metadata(size, width, tokens, merges):
     numbers = {"block_count": 1, "context_length": CONTEXT, "embedding_length": width, "feed_forward_length": width}
     numbers |= {"attention.head_count": 1, "attention.head_count_kv": 1}
     found = {f"llama.{name}": number for name, number in numbers.items()}
     found |= {"llama.attention.layer_norm_rms_epsilon": 1e-5, "general.architecture": "llama"}
     found |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm"}
-    found["tokenizer.ggml.tokens"] = [END, "a", "b", "ab"] + [f"<{number}>" for number in range(4, size)]
+    found["tokenizer.ggml.tokens"] = tokens or [END, "a", "b", "ab"] + [f"<{number}>" for number in range(4, size)]
     found["tokenizer.ggml.token_type"] = [3] + [1] * (size - 1)
-    return found | {"tokenizer.ggml.merges": ["a b"]}
+    return found | {"tokenizer.ggml.merges": merges or ["a b"]}
 
 
 def gguf(metadata, tensors):

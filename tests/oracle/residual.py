@@ -52,6 +52,8 @@ def whole(reals):
 
     What lies within 1e-9 of a half is one. Returns the whole numbers and the scaled reals.
     """
+    if not np.all(np.isfinite(reals)):
+        raise ValueError("the oracle made a coefficient that is no number")
     sizes = np.sort(np.abs(reals[reals != 0]))
     if not len(sizes):
         return np.zeros(len(reals), dtype=int), reals

@@ -10,6 +10,7 @@ from scipy.special import ndtri
 import exact
 
 LARGEST = 127
+NORMAL = float(ndtri(0.975))
 
 
 def count(rows, width, default_epoch, fresh=False):
@@ -131,7 +132,7 @@ def interval(coefficients, values, firsts, mean, rate):
     spread = mp.fsum((tops[i] - exact.real(mean) * nets[i] - slope * grosses[i]) ** 2 for i in grosses)
     if not spread:
         return [None, None]
-    half = float(ndtri(0.975)) * mp.sqrt(spread * clusters / (clusters - 1)) / gross
+    half = NORMAL * mp.sqrt(spread * clusters / (clusters - 1)) / gross
     return [rate - half, rate + half]
 
 

@@ -9,16 +9,22 @@ Written from the definitions and the papers, with fixed seeds. What the program 
 |---|---|---|
 | score | taggant/score/1: draws, S, estimate, interval, z, tail, e-process, what was skipped | scores, rows, exact |
 | score --reference, --exposure | the same, residual coefficients, from token ids | references, residual, models |
+| score --access distributions | the same from log-probabilities, what alignment lost; argmax, mass, residual | distributions |
+| score of several files | each suspect's numbers, and whom e-BH picks | screens |
+| detect | our own marks: tails, Holm over all that were tried | marks |
 | test | every number of a finding, Holm, power, verdict, exit code; the six statistics of marks | plans, findings |
 | calibrate | taggant/calibrate/1: rejections, intervals, limits, distances, z over the keys | calibration |
+| power | coins, slots, students: level, needed, power, least effect, price of epochs | planning |
+| canary score, canary assign | picks, scores of three kinds, exact tail, e-process; plant and arm numbers | canaries |
 | demo, case | the findings of a bundle, given with --bundle | bundle |
 
 A field that the program prints and the oracle does not derive is a disagreement too ("numbers left out"), labels
-aside. Not derived again: score --access distributions, score of several files, power, detect, and every number of
-canaries. Rows hold token ids: tokenizers are not derived again, nor are real models. A demo's report (HTML) also shows
-decoy keys, which no verdict uses. Commitments and trees are re-derived by tests/check_vectors.py. No command prints
-a rank of twins, e-BH, a Besag-Clifford p, a confidence sequence, an importance sample, a saddlepoint, argmax, top-K
-or exposure-weighted rows: those are in the library only, with tests of their own.
+aside. Not derived again: canaries in plans (canary score takes the same road), mixes and tournaments, calibration by
+canaries, `canary lint`, `detect` for other engines' marks. Tokenizers are byte-pair encodings of a few letters; real
+ones are not derived again, nor are real models, nor phrases that answer a canary in other words. A demo's report (HTML)
+also shows decoy keys, which no verdict uses. Commitments and trees are re-derived by tests/check_vectors.py. No command
+prints a rank of twins, a Besag-Clifford p, a confidence sequence, the path of an e-process, an importance sample or a
+saddlepoint: those are in the library only, with tests of their own.
 
 Exit 0 when everything agrees, 1 when something does not; each disagreement names input, field and both values.
 """
@@ -32,14 +38,29 @@ from fractions import Fraction
 
 import bundle
 import calibration
+import canaries
+import distributions
 import exact
+import marks
+import planning
 import plans
 import references
 import scores
+import screens
 from compare import Comparisons, Program
 from keyed import Spec
 
-PARTS = {"files scored": scores, "beside references": references, "plans": plans, "calibrations": calibration}
+PARTS = {
+    "files scored": scores,
+    "beside references": references,
+    "of probabilities": distributions,
+    "screenings": screens,
+    "texts of unknown mark": marks,
+    "plans": plans,
+    "calibrations": calibration,
+    "questions of power": planning,
+    "suspects' canaries": canaries,
+}
 
 
 def agree_with_itself(comparisons):
@@ -74,6 +95,7 @@ def main():
         program = Program(options.binary, folder)
         for name, part in PARTS.items():
             done.append(f"{part.check(program, comparisons, options.every)} {name}")
+            print(done[-1], file=sys.stderr, flush=True)
     if options.bundle:
         done.append(f"{bundle.check(options.bundle, comparisons)} findings of {options.bundle}")
     print(comparisons.table())
