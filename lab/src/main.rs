@@ -25,7 +25,7 @@ usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--
        taggant-lab table FILE.jsonl
        taggant-lab curve FILE.jsonl
 
-The folder of models keeps controls between runs; smollm2.gguf in it (as `taggant model get smollm2` leaves it) rewrites.
+The folder of models keeps controls between runs; smollm2.gguf in it (as `taggant model fetch smollm2` leaves it) rewrites.
 
 Set RAYON_NUM_THREADS=1 so that each worker keeps to one core.";
 

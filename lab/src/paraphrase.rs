@@ -29,7 +29,7 @@ impl Rewriter {
     /// The real model of `path`, a GGUF file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut gguf = Gguf::open(path).map_err(|error| {
-            format!("{}: {error}; it is the file that `taggant model get smollm2` leaves", path.display())
+            format!("{}: {error}; it is the file that `taggant model fetch smollm2` leaves", path.display())
         })?;
         let real = Tokenizer::from_gguf(&gguf)?;
         Ok(Self { model: Llama::from_gguf(&mut gguf)?, real, small: embedded()?.tokenizer })

@@ -153,13 +153,15 @@ pub(crate) fn runs(seeds: u64) -> Vec<Run> {
 /// Every evasion, by students that were fine-tuned on 100k tokens of which 20 % or all were marked.
 pub(crate) fn evasions(seeds: u64) -> Vec<Run> {
     let (start, thousands, width) = (Start::FineTuned, 100, 1);
-    let of_seed = |seed| {
-        let of_percent = move |percent| {
+    let mut runs: Vec<Run> = (1..=seeds)
+        .flat_map(|seed| [20, 100].map(|percent| (seed, percent)))
+        .flat_map(|(seed, percent)| {
             Evasion::ALL.map(|evasion| Run { start, thousands, percent, width, seed, evasion })
-        };
-        [20, 100].into_iter().flat_map(of_percent)
-    };
-    (1..=seeds).flat_map(of_seed).collect()
+        })
+        .collect();
+    // A rewriting takes longer than all the others together.
+    runs.sort_by_key(|run| run.evasion == Evasion::Paraphrased);
+    runs
 }
 
 /// Does every run that `out` does not hold yet, `threads` at a time.
