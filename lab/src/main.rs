@@ -19,8 +19,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "\
 usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--threads T] [--batch B]
        taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-passes N] [--student-passes N] [--seed S]
-       taggant-lab strength --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
-       taggant-lab evasions --out FILE.jsonl --models FOLDER [--seeds N] [--threads T]
+       taggant-lab strength --out FILE.jsonl --models FOLDER [--seeds N] [--threads T] [--run NAME]
+       taggant-lab evasions --out FILE.jsonl --models FOLDER [--seeds N] [--threads T] [--run NAME]
        taggant-lab canaries [--seeds N] [--models FOLDER]
        taggant-lab table FILE.jsonl
        taggant-lab curve FILE.jsonl
@@ -99,7 +99,11 @@ fn strength(arguments: &[String], runs: fn(u64) -> Vec<strength::Run>) -> corpus
         option(arguments, name).map(PathBuf::from).ok_or(format!("{name} is missing\n\n{USAGE}"))
     };
     let (seeds, threads) = (number("--seeds", 3)?, number("--threads", 2)? as usize);
-    strength::run(&path("--out")?, &path("--models")?, runs(seeds), threads)
+    let mut runs = runs(seeds);
+    if let Some(name) = option(arguments, "--run") {
+        runs.retain(|run| run.name() == name);
+    }
+    strength::run(&path("--out")?, &path("--models")?, runs, threads)
 }
 
 fn canaries(arguments: &[String]) -> corpus::Result<()> {

@@ -1,7 +1,8 @@
 //! Next-token distributions to coefficients: one coefficient a (window, token), contexts of equal windows summed.
 //!
 //! Everything here chooses by q, the suspect's own distribution, and by a reference b: under H0 neither depends on the
-//! key. Where an API returns only its K likeliest tokens, only those give draws; what is not returned is not taken for 0.
+//! key. Where an API returns only its K likeliest tokens, what is not returned is not taken for 0: those tokens give draws,
+//! and in a residual those that the reference holds for likelier than the least of them, at no more than that one's q.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -29,8 +30,11 @@ pub struct Prediction<'a> {
 pub enum Row<'a> {
     /// By token id, every one.
     Whole(&'a [f32]),
-    /// The likeliest tokens, as an API returns them (ask for 20), each once.
+    /// Some tokens, each once; of the others nothing is known.
     Top(&'a [(TokenId, f32)]),
+    /// The likeliest tokens, as an API returns them (ask for 20), each once: no other token is likelier than the least of
+    /// them. A residual uses that too.
+    Likeliest(&'a [(TokenId, f32)]),
 }
 
 /// What a window's coefficients are multiplied by.
@@ -104,11 +108,16 @@ pub fn residual(
         if matches!(known, Row::Whole(q) if q.len() != b.len()) {
             return Err(fault("its reference has another vocabulary"));
         }
-        let of = |(token, _)| b.get(token as usize).copied();
-        let known: Option<Vec<f32>> = known.iter().map(of).collect();
-        known.ok_or(fault("a token is outside the reference's vocabulary"))
+        let of = |(token, q)| b.get(token as usize).map(|b| (token, q, *b));
+        let pairs: Option<Vec<Compared>> = known.iter().map(of).collect();
+        let mut pairs = pairs.ok_or(fault("a token is outside the reference's vocabulary"))?;
+        pairs.extend(known.at_most(b));
+        Ok(pairs)
     })
 }
+
+/// A token, the suspect's probability of it (or what that is at most, where b is more), and the reference's.
+type Compared = (TokenId, f32, f32);
 
 /// The same where b is known for the tokens of the rows only: `references[i][j]` is that of the `j`-th token of
 /// `rows[i]`.
@@ -125,20 +134,20 @@ pub fn residual_of_known(
     beside(width, rows, weight, |row, known| {
         let b = references.get(row).filter(|b| b.len() == known.iter().count());
         let b = b.ok_or(ScoreError::Row { row, what: "its reference is missing" })?;
-        check(row, b).map(|()| b.clone())
+        check(row, b)?;
+        Ok(known.iter().zip(b).map(|((token, q), b)| (token, q, *b)).collect())
     })
 }
 
-/// The residual beside `b`, which gives the reference's probability of each known token of a row.
+/// The residual of what `pairs` compares in each row.
 fn beside(
     width: Width,
     rows: &[Prediction<'_>],
     weight: Weight<'_>,
-    b: impl Fn(usize, Row<'_>) -> Result<Vec<f32>, ScoreError>,
+    pairs: impl Fn(usize, Row<'_>) -> Result<Vec<Compared>, ScoreError>,
 ) -> Result<Evidence, ScoreError> {
     let table = Table::new(width, rows, Sums::like, |row, sums| {
-        let b = b(row, rows[row].q)?;
-        for ((token, q), b) in rows[row].q.iter().zip(b) {
+        for (token, q, b) in pairs(row, rows[row].q)? {
             let (q, b) = (f64::from(q), f64::from(b));
             if q + b > 0.0 {
                 sums.add(token, (q - b) / (q + b).sqrt());
@@ -154,16 +163,25 @@ impl<'a> Row<'a> {
     fn iter(self) -> impl Iterator<Item = (TokenId, f32)> + 'a {
         let (whole, top): (&[f32], &[(TokenId, f32)]) = match self {
             Self::Whole(row) => (row, &[]),
-            Self::Top(row) => (&[], row),
+            Self::Top(row) | Self::Likeliest(row) => (&[], row),
         };
         (0..).zip(whole.iter().copied()).chain(top.iter().copied())
+    }
+
+    /// The tokens that a list of the likeliest lacks although `b` gives them more than its least: q is at most that.
+    fn at_most(self, b: &[f32]) -> Vec<Compared> {
+        let Self::Likeliest(listed) = self else { return Vec::new() };
+        let Some(least) = listed.iter().map(|(_, q)| *q).reduce(f32::min) else { return Vec::new() };
+        let listed: HashSet<TokenId> = listed.iter().map(|(token, _)| *token).collect();
+        let others = (0..).zip(b).filter(|(token, b)| **b > least && !listed.contains(token));
+        others.map(|(token, b)| (token, least, *b)).collect()
     }
 
     /// Refuses what is no distribution.
     fn check(self, row: usize) -> Result<(), ScoreError> {
         match self {
             Self::Whole(q) => check(row, q),
-            Self::Top(q) => {
+            Self::Top(q) | Self::Likeliest(q) => {
                 let mut seen = HashSet::new();
                 if !q.iter().all(|(token, _)| seen.insert(*token)) {
                     return Err(ScoreError::Row { row, what: "a token stands in it twice" });
@@ -186,7 +204,7 @@ impl Sums {
     fn like(row: Row<'_>) -> Self {
         match row {
             Row::Whole(q) => Self::Dense(vec![0.0; q.len()]),
-            Row::Top(_) => Self::Sparse(BTreeMap::new()),
+            Row::Top(_) | Row::Likeliest(_) => Self::Sparse(BTreeMap::new()),
         }
     }
 
@@ -247,7 +265,7 @@ impl Table {
         };
         let size = |row: &Prediction<'_>| match row.q {
             Row::Whole(q) => Some(q.len()),
-            Row::Top(_) => None,
+            Row::Top(_) | Row::Likeliest(_) => None,
         };
         for (at, row) in rows.iter().enumerate() {
             row.q.check(at)?;
@@ -429,6 +447,31 @@ mod tests {
         }
         for bad in [&[(4, 0.5)][..], &[(1, 0.5), (1, 0.2)], &[(1, 2.0)]] {
             assert!(residual(width(), &[top(&[3], bad)], &[&b], Weight::Equal).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_list_of_the_likeliest_lacks_is_at_most_its_least() {
+        let b = [0.4_f32, 0.3, 0.15, 0.1, 0.05];
+        let q = [(2, 0.6), (0, 0.2)];
+        let likeliest = Prediction { q: Row::Likeliest(&q), ..top(&[3], &q) };
+        let evidence = residual(width(), &[likeliest], &[&b], Weight::Equal).unwrap();
+        // Token 1 has at most 0.2 where b has 0.3; of tokens 3 and 4 nothing is known.
+        let of = |q: f64, b: f64| (q - b) / (q + b).sqrt();
+        let scale = 127.0 / of(0.6, 0.15);
+        let a = |q, b| (of(q, b) * scale).round() as i32;
+        assert_eq!(coefficients(&evidence), [(0, 0, a(0.2, 0.4)), (0, 1, a(0.2, 0.3)), (0, 2, 127)]);
+        // Without a reference the list says what any list of known tokens does.
+        let listed = mass(width(), &[top(&[3], &q)]).unwrap();
+        assert_eq!(coefficients(&mass(width(), &[likeliest]).unwrap()), coefficients(&listed));
+        let none = Prediction { q: Row::Likeliest(&[]), ..top(&[3], &[]) };
+        assert!(
+            coefficients(&residual(width(), &[none], &[&b], Weight::Equal).unwrap()).is_empty(),
+            "nothing is known of an empty list"
+        );
+        for bad in [&[(5, 0.5)][..], &[(1, 0.5), (1, 0.2)], &[(1, 2.0)]] {
+            let row = Prediction { q: Row::Likeliest(bad), ..top(&[3], bad) };
+            assert!(residual(width(), &[row], &[&b], Weight::Equal).is_err(), "{bad:?}");
         }
     }
 

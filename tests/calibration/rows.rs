@@ -37,7 +37,7 @@ impl Rows {
     pub(crate) fn statistics(&self, width: Width) -> [(&'static str, Evidence); 4] {
         let references: Vec<&[f32]> = self.b.iter().map(Vec::as_slice).collect();
         let whole = self.predictions(|at| Row::Whole(&self.q[at]));
-        let top = self.predictions(|at| Row::Top(&self.likeliest[at]));
+        let top = self.predictions(|at| Row::Likeliest(&self.likeliest[at]));
         [
             ("argmax", argmax(width, &whole).unwrap()),
             ("green mass", mass(width, &whole).unwrap()),

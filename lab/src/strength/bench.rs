@@ -193,10 +193,20 @@ impl<'a> Bench<'a> {
             self.hoeffding(size, contexts)?;
             let top: Vec<Prediction<'_>> = predictions(contexts, |context| Row::Top(&context.top));
             let five: Vec<Prediction<'_>> = predictions(contexts, |context| Row::Top(&context.top[..5]));
+            let likeliest =
+                |k: usize| predictions(contexts, move |context| Row::Likeliest(&context.top[..k]));
+            let (at_most, at_most_five) = (likeliest(20), likeliest(5));
+            let kinds = [
+                ("whole", &whole),
+                ("top-20", &top),
+                ("top-5", &five),
+                ("likeliest 20", &at_most),
+                ("likeliest 5", &at_most_five),
+            ];
             for reference in 0..b[0].len() {
                 let name = b[0][reference].0;
                 let b: Vec<&[f32]> = b[..size].iter().map(|named| &named[reference].1[..]).collect();
-                for (kind, rows) in [("whole", &whole), ("top-20", &top), ("top-5", &five)] {
+                for (kind, rows) in kinds {
                     let name = format!("pears {kind} {name}");
                     let plain = score::residual(width, rows, &b, Weight::HalfNorm)?;
                     self.open_all("rows", &format!("{name} half-norm"), size, &plain)?;
