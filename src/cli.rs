@@ -4,6 +4,7 @@ mod bulk;
 mod calibrate;
 mod canary;
 mod case;
+mod contexts;
 mod counting;
 mod demo;
 mod detect;

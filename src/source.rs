@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod keys;
+pub mod line_up;
 mod logprobs;
 #[cfg(feature = "models")]
 pub mod model;
@@ -12,3 +13,4 @@ pub mod scratch;
 #[cfg(feature = "models")]
 pub mod spelling;
 pub mod text;
+mod whole;

@@ -53,6 +53,7 @@
 //! the key or of the draws, and [`saddlepoint`] is quick and close, for plans and displays. [`verdict`] uses none
 //! of them.
 
+pub mod attainable;
 pub mod calibration;
 pub mod candidates;
 pub mod chernoff;

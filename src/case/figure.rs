@@ -296,7 +296,7 @@ fn decimals(x: f64, step: f64) -> String {
 }
 
 /// A whole number with its thousands apart.
-pub(super) fn grouped(x: f64) -> String {
+pub(crate) fn grouped(x: f64) -> String {
     let digits = format!("{:.0}", x.abs());
     let mut written = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -309,7 +309,7 @@ pub(super) fn grouped(x: f64) -> String {
 }
 
 /// A number with a real minus sign.
-pub(super) fn minus(written: &str) -> String {
+pub(crate) fn minus(written: &str) -> String {
     written.replace('-', "−")
 }
 

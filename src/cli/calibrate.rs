@@ -1,32 +1,34 @@
 //! `taggant calibrate`: how often a test rejects innocents, under many keys that marked nothing.
 //!
-//! The user's own innocent text is scored under throwaway keys. That shows whether the test keeps its word on this kind of
-//! text. It says nothing about the luck of one real key, which is what innocents under that key are for.
+//! An innocent's text or distributions are scored under throwaway keys. That shows whether the test keeps its word on this
+//! kind of evidence. It says nothing about the luck of one real key, which is what innocents under that key are for.
+
+mod asked;
+mod innocents;
+mod page;
+mod reading;
+mod report;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use rayon::prelude::*;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
-use taggant_model::tokenizer::Tokenizer;
 
 use super::counting::{self, Counting};
 use super::output::Stages;
-use super::{Failure, now, output, rows};
+use super::{Failure, key, output};
 use crate::case::figure::p_quantiles;
 use crate::key::{Epoch, Secret};
 use crate::scheme::Spec;
-use crate::score::Counted;
-use crate::source::text::{BadLines, Kind, Row};
+use crate::source::keys::{self, KeySource};
 use crate::source::{files, model};
-use crate::stat::calibration::Calibration;
-use crate::stat::math::{Sum, ln, sqrt, to_f64};
-use crate::stat::verdict::verdict_tail;
+use innocents::Innocent;
+use report::Report;
+use trial::Trial;
 
-/// The levels that are looked at.
-const LEVELS: [f64; 4] = [1e-1, 1e-2, 1e-3, 1e-4];
+/// The table's files in the folder of `--out`.
+const TABLE: &str = "known-error-rate";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -38,12 +40,32 @@ pub(super) struct Arguments {
     /// The number of throwaway keys
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     keys: u32,
-    /// Decides the keys
+    /// Decides the keys, and how models answer
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The tokenizer of text rows: embedded, smollm2, a GGUF file or a tokenizer.json
     #[arg(long, value_name = "TOKENIZER")]
     tokenizer: Option<String>,
+    /// Also bet answer by answer: how often 1/max E comes to a level, for somebody who looks after every answer
+    #[arg(long)]
+    sequential: bool,
+    #[command(flatten)]
+    asked: asked::Arguments,
+    /// Models read what the embedded teacher marks anew under every key, and bet on what comes next
+    #[arg(long, conflicts_with_all = ["sequential", "reference", "statistic", "top_k", "key"])]
+    reads: bool,
+    /// Marked answers that a model reads under each key
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    documents: u32,
+    /// A folder of innocents: those that its manifest.jsonl names ({"name", "file" or "model", "released"} a line), or else
+    /// every *.jsonl in it
+    #[arg(long, value_name = "FOLDER")]
+    line_up: Option<PathBuf>,
+    /// Write the dated table, known-error-rate.html and .json, into this folder
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    real: Real,
     /// Write a plot of the p-values, ranks against uniform ones, an SVG file an innocent: FOLDER/1.svg and so on
     #[arg(long, value_name = "FOLDER")]
     plot: Option<PathBuf>,
@@ -51,108 +73,80 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Innocent rows as JSON lines, a file an innocent: together they are the line-up
-    #[arg(value_name = "FILE.jsonl", required = true)]
+    #[arg(value_name = "FILE.jsonl", required_unless_present_any = ["model", "line_up"])]
     files: Vec<PathBuf>,
 }
 
-/// `taggant/calibrate/1`.
-#[derive(Debug, Serialize)]
-struct Report {
-    schema: &'static str,
-    date: String,
-    spec: Spec,
-    statistic: &'static str,
-    references: Vec<String>,
-    seed: u64,
-    innocents: Vec<Innocent>,
-    valid: bool,
+/// The one key that matters, for the luck that many keys do not show.
+#[derive(Debug, Args)]
+struct Real {
+    /// The real key, under which each innocent is shown too: key file, env:NAME, or command:LINE
+    #[arg(long, value_name = "KEY", requires = "epoch")]
+    key: Option<KeySource>,
+    /// Who besides the owner may read the key file
+    #[arg(long, value_enum, default_value_t = key::Mode::Private)]
+    key_permissions: key::Mode,
+    /// The real key's epoch
+    #[arg(long, requires = "key")]
+    epoch: Option<Epoch>,
+    /// The day on which that key began to mark, such as 2026-10-01: innocents released earlier cannot have seen it
+    #[arg(long, value_name = "DAY", requires = "key", value_parser = day)]
+    served_since: Option<String>,
 }
 
-/// One innocent's text under all keys.
-#[derive(Debug, Serialize)]
-struct Innocent {
-    file: String,
-    sha256: String,
-    rows: usize,
-    /// Distinct draws with a coefficient other than zero.
-    scored: u64,
-    #[serde(flatten)]
-    calibration: Calibration,
-    /// The smallest ln p that any key gave: what was attained.
-    least_ln_p: f64,
-    /// z over the keys: 0 but for chance.
-    mean_z: f64,
-    /// z over the keys: 1 but for chance, within 1 ± 3.3/√(2·keys).
-    sd_z: f64,
+fn day(text: &str) -> Result<String, String> {
+    let day = Some(text).filter(|text| crate::source::line_up::is_day(text));
+    day.map(str::to_owned).ok_or_else(|| "is no day such as 2026-10-01".to_owned())
+}
+
+impl Real {
+    fn read(&self) -> Result<Option<(Secret, Epoch)>, Failure> {
+        let (Some(key), Some(epoch)) = (&self.key, &self.epoch) else { return Ok(None) };
+        let secret = keys::read(key, self.key_permissions.permissions())?.secret;
+        Ok(Some((secret, epoch.clone())))
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let real = arguments.real.read()?;
     let tokenizer = arguments.tokenizer.as_deref().map(model::tokenizer).transpose()?;
-    let counting = Counting::new(&arguments.counting, arguments.spec, None, tokenizer.as_ref())?;
+    let secret = real.as_ref().map(|(secret, _)| secret);
+    let counting = Counting::new(&arguments.counting, arguments.spec, secret, tokenizer.as_ref())?;
     let mut stages = Stages::new();
-    let innocents = arguments
-        .files
+    let innocents = innocents::all(arguments, &counting, tokenizer.as_ref(), &mut stages)?;
+    let trials = innocents
         .iter()
-        .enumerate()
-        .map(|(at, file)| {
-            let (innocent, ln_p) = innocent(file, arguments, &counting, tokenizer.as_ref(), &mut stages)?;
-            if let Some(folder) = &arguments.plot {
-                plot(&folder.join(format!("{}.svg", at + 1)), &ln_p)?;
-            }
-            Ok(innocent)
-        })
+        .map(|innocent| Trial::of(innocent, arguments, &mut stages))
         .collect::<Result<Vec<_>, Failure>>()?;
     stages.end();
-    let report = Report {
-        schema: "taggant/calibrate/1",
-        date: now(),
-        spec: arguments.spec,
-        statistic: counting.name(),
-        references: arguments.counting.reference.clone(),
-        seed: arguments.seed,
-        valid: innocents.iter().all(|innocent| innocent.calibration.is_valid()),
-        innocents,
-    };
+    let statistic = if arguments.reads { "reading" } else { counting.name() };
+    let report = Report::of(arguments, statistic, &innocents, &trials, real.as_ref())?;
+    written(arguments, &report, &trials)?;
     if arguments.json {
         output::json(&report)?
     } else {
-        output::data(&page(&report))?
+        output::data(&report.text())?
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn innocent(
-    file: &Path,
-    arguments: &Arguments,
-    counting: &Counting,
-    tokenizer: Option<&Tokenizer>,
-    stages: &mut Stages,
-) -> Result<(Innocent, Vec<f64>), Failure> {
-    let found = rows::read(file, Kind::Exchanges, BadLines::Refuse)?.rows;
-    let numbered: Vec<(u32, &Row)> = (0..).zip(&found).collect();
-    let digest = Sha256::digest(files::read(file)?);
-    let evidence = counting.count(&numbered, tokenizer)?.evidence;
-    let scored = evidence.distinct();
-    if scored == 0 {
-        return Err(Failure(format!("{}: no draw is left to score", file.display())));
+/// Writes the plots and the table.
+fn written(arguments: &Arguments, report: &Report, trials: &[Trial]) -> Result<(), Failure> {
+    if let Some(folder) = &arguments.plot {
+        files::make_folder(folder)?;
+        for (trial, number) in trials.iter().zip(1..) {
+            plot(&folder.join(format!("{number}.svg")), &trial.ln_p)?;
+        }
     }
-    stages.start(&format!("{} under {} keys", file.display(), arguments.keys), u64::from(arguments.keys));
-    let tails = tails(&evidence, arguments, stages)?;
-    let (ln_p, z): (Vec<f64>, Vec<f64>) = tails.into_iter().unzip();
-    let n = to_f64(z.len() as u64);
-    let mean_z = z.iter().copied().collect::<Sum>().value() / n;
-    let squares: Sum = z.iter().map(|z| (z - mean_z) * (z - mean_z)).collect();
-    let innocent = Innocent {
-        file: file.display().to_string(),
-        sha256: hex::encode(digest),
-        rows: found.len(),
-        scored,
-        calibration: Calibration::of(&ln_p, &LEVELS)?,
-        least_ln_p: ln_p.iter().copied().fold(0.0, f64::min),
-        mean_z,
-        sd_z: sqrt(squares.value() / (n - 1.0)),
-    };
-    Ok((innocent, ln_p))
+    if let Some(folder) = &arguments.out {
+        files::make_folder(folder)?;
+        let write = |ending: &str, text: &str| {
+            files::write(&folder.join(format!("{TABLE}.{ending}")), text.as_bytes(), files::Access::Default)
+        };
+        write("json", &format!("{}\n", serde_json::to_string_pretty(report)?))?;
+        write("html", &page::render(report, trials))?;
+    }
+    Ok(())
 }
 
 /// A plot that a browser shows on white, whatever its own background.
@@ -160,76 +154,4 @@ fn plot(path: &Path, ln_p: &[f64]) -> Result<(), Failure> {
     let figure = p_quantiles(ln_p).into_string();
     let figure = figure.replacen("<svg ", "<svg style=\"background: white; font-family: sans-serif\" ", 1);
     Ok(files::write(path, figure.as_bytes(), files::Access::Default)?)
-}
-
-/// (ln p, z) under each key, in the order of the keys.
-fn tails(evidence: &Counted, arguments: &Arguments, stages: &Stages) -> Result<Vec<(f64, f64)>, Failure> {
-    let epoch: Epoch = "calibration".parse()?;
-    let done = std::sync::atomic::AtomicU64::new(0);
-    let tail = |number: u32| {
-        let secret = Sha256::new()
-            .chain_update("taggant calibration, never for service\0")
-            .chain_update(arguments.seed.to_le_bytes())
-            .chain_update(number.to_le_bytes());
-        let secret = Secret::from_bytes(secret.finalize().into());
-        let tail = verdict_tail(evidence.open(&arguments.spec.open(&secret.epoch_key(&epoch)))?)?;
-        stages.at(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
-        Ok(tail)
-    };
-    (0..arguments.keys).into_par_iter().map(tail).collect()
-}
-
-/// What a person reads.
-fn page(report: &Report) -> String {
-    let mut page = format!(
-        "exploration: how often innocents are rejected under keys that marked nothing ({})\n\
-         spec        {}\n\
-         statistic   {}\n",
-        report.date,
-        report.spec,
-        counting::words(report.statistic, &report.references),
-    );
-    for innocent in &report.innocents {
-        page.push_str(&about(innocent));
-    }
-    page.push_str(if report.valid {
-        "\nno test rejected more often than its level allows (99.9 % limits)\n"
-    } else {
-        "\nA TEST REJECTED TOO OFTEN: do not use it on such text, and report this as a defect\n"
-    });
-    page
-}
-
-fn about(innocent: &Innocent) -> String {
-    let Calibration { keys, levels, above, below, above_limit } = &innocent.calibration;
-    let band = 3.3 / sqrt(2.0 * to_f64(*keys));
-    let mut about = format!(
-        "\n{} (sha256 {}…): {} rows, {} distinct draws, {keys} keys\n",
-        innocent.file,
-        &innocent.sha256[..16],
-        innocent.rows,
-        innocent.scored
-    );
-    about.push_str("  level     rejected     rate       95 % interval          limit\n");
-    for level in levels {
-        about.push_str(&format!(
-            "  {:<8} {:>9} {:>10.5}   {:.5} to {:.5}   {:>6}{}\n",
-            level.level,
-            level.rejected,
-            level.rate,
-            level.interval[0],
-            level.interval[1],
-            level.limit,
-            if level.rejected > level.limit { "   TOO OFTEN" } else { "" },
-        ));
-    }
-    about.push_str(&format!(
-        "  z         mean {:.3}, sd {:.3} (1 ± {band:.3} but once in a thousand)\n\
-         \x20 distance  {above:.4} too often at worst (limit {above_limit:.4}), {below:.4} too rarely\n\
-         \x20 least p   10^{:.1}\n",
-        innocent.mean_z,
-        innocent.sd_z,
-        innocent.least_ln_p / ln(10.0),
-    ));
-    about
 }

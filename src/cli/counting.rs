@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use taggant_model::tokenizer::Tokenizer;
 
+use super::contexts::Context;
 use super::distributions::{Comparing, Distributions};
 use super::{Failure, rows};
 use crate::key::{Epoch, Secret};
@@ -35,13 +36,16 @@ pub(super) struct Arguments {
     /// or null where it was not marked)
     #[arg(long, value_name = "FILE.jsonl", requires = "reference")]
     exposure: Option<PathBuf>,
+    /// Cut whole rows to their K likeliest tokens, as an API would
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    top_k: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Access {
     /// "response" or "response_tokens"
     Text,
-    /// "logprobs", as chat APIs return them, in any vocabulary
+    /// "logprobs", as chat APIs return them, in any vocabulary; or "q", whole rows by the mark's token ids
     Distributions,
 }
 
@@ -100,7 +104,15 @@ impl Counting {
             arguments.exposure.as_deref().map(|file| exposure(file, spec, secret, tokenizer)).transpose()?;
         if arguments.access == Access::Distributions {
             let comparing = arguments.comparing(exposure)?;
-            return Ok(Self::Distributions(Box::new(Distributions::new(width, comparing, tokenizer)?)));
+            return Ok(Self::Distributions(Box::new(Distributions::new(
+                width,
+                comparing,
+                tokenizer,
+                arguments.top(),
+            )?)));
+        }
+        if arguments.top_k.is_some() {
+            return Err(Failure("--top-k: that one needs --access distributions".to_owned()));
         }
         if !arguments.reference.is_empty() {
             let reference = Reference::open(&arguments.reference)?;
@@ -130,6 +142,17 @@ impl Counting {
             Self::Text { statistic: TextStatistic::RootCount, .. } => "root-count",
             Self::Residual { .. } => "residual",
             Self::Distributions(distributions) => distributions.name(),
+        }
+    }
+
+    /// Counts distributions over the mark's own tokens.
+    ///
+    /// # Errors
+    /// A counting of text.
+    pub(super) fn of_contexts(&self, contexts: &[Context]) -> Result<Counted, Failure> {
+        match self {
+            Self::Distributions(distributions) => Ok(distributions.of_contexts(contexts)?.into()),
+            _ => Err(Failure("text is counted, and these are distributions".to_owned())),
         }
     }
 
@@ -171,6 +194,16 @@ fn beside(
 }
 
 impl Arguments {
+    /// Whether probabilities are scored, not text.
+    pub(super) fn of_distributions(&self) -> bool {
+        self.access == Access::Distributions
+    }
+
+    /// The tokens that are left of a whole row.
+    pub(super) fn top(&self) -> Option<usize> {
+        self.top_k.map(|top| usize::try_from(top).unwrap_or(usize::MAX))
+    }
+
     /// What distributions are compared with.
     fn comparing(&self, exposure: Option<Exposure>) -> Result<Comparing, Failure> {
         if !self.reference.is_empty() {

@@ -1,7 +1,9 @@
-//! A suspect's probabilities along its own answers, in its own vocabulary, as evidence about the teacher's tokens.
+//! A suspect's probabilities along its own answers, as evidence about the teacher's tokens: in its own vocabulary
+//! (`logprobs`), or already by the teacher's ids (`q`).
 
 use taggant_model::tokenizer::Tokenizer;
 
+use super::contexts::{Context, expected};
 use super::counting::Count;
 use super::{Failure, rows};
 use crate::score::alignment::{Aligned, Answer, Known, Losses, align};
@@ -29,8 +31,11 @@ pub(super) enum Comparing {
 #[derive(Debug)]
 pub(super) struct Distributions {
     width: Width,
-    teacher: Spelt,
+    /// Where it is known: only spelt tokens need it.
+    teacher: Option<Spelt>,
     statistic: Statistic,
+    /// Whole rows are cut to as many tokens.
+    top: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -54,17 +59,14 @@ impl Distributions {
         width: Width,
         comparing: Comparing,
         tokenizer: Option<&Tokenizer>,
+        top: Option<usize>,
     ) -> Result<Self, Failure> {
-        let tokenizer = tokenizer.ok_or_else(|| {
-            Failure(
-                "--access distributions: give --tokenizer, the one that the mark was made with".to_owned(),
-            )
-        })?;
         let statistic = match comparing {
             Comparing::Argmax => Statistic::Argmax,
             Comparing::Mass => Statistic::Mass,
             Comparing::Reference { names, exposure } => {
                 for name in &names {
+                    let Some(tokenizer) = tokenizer else { continue };
                     if model::tokenizer(name)?.digest() != tokenizer.digest() {
                         return Err(Failure(format!(
                             "--reference {name}: its tokens are not those of --tokenizer"
@@ -74,7 +76,8 @@ impl Distributions {
                 Statistic::Residual { reference: Reference::open(&names)?, exposure }
             }
         };
-        Ok(Self { width, teacher: Spelt::new(tokenizer.clone())?, statistic })
+        let teacher = tokenizer.map(|tokenizer| Spelt::new(tokenizer.clone())).transpose()?;
+        Ok(Self { width, teacher, statistic, top })
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -86,6 +89,16 @@ impl Distributions {
     }
 
     pub(super) fn count(&self, rows: &[(u32, &Row)]) -> Result<Count, Failure> {
+        if rows.iter().any(|(_, row)| row.q.is_some()) {
+            let context = |(cluster, row): &(u32, &Row)| Context::of_row(*cluster, row, self.top);
+            let contexts: Vec<Context> = rows.iter().map(context).collect::<Result<_, _>>()?;
+            return Ok(Count { evidence: self.of_contexts(&contexts)?.into(), losses: None });
+        }
+        if self.top.is_some() {
+            return Err(Failure(
+                "--top-k: cuts whole rows (\"q\"); what an API returned is cut already".to_owned(),
+            ));
+        }
         let mut losses = Losses::default();
         let answered = |(cluster, row): &(u32, &Row)| self.answered(*cluster, row, &mut losses);
         let answers: Vec<Answered> = rows.iter().map(answered).collect::<Result<_, _>>()?;
@@ -97,6 +110,12 @@ impl Distributions {
         Ok(Count { evidence: evidence.into(), losses: Some(losses) })
     }
 
+    /// Counts distributions over the mark's own tokens.
+    pub(super) fn of_contexts(&self, contexts: &[Context]) -> Result<Evidence, Failure> {
+        let rows: Vec<Prediction<'_>> = contexts.iter().map(Context::prediction).collect();
+        self.counted(&rows, |reference| expected(contexts, reference))
+    }
+
     /// Whether the window after `at` tokens of an answer lies inside the answer.
     fn known(&self, at: usize) -> bool {
         at >= self.width.tokens()
@@ -105,16 +124,20 @@ impl Distributions {
     fn answered(&self, cluster: u32, row: &Row, losses: &mut Losses) -> Result<Answered, Failure> {
         let positions = row.logprobs.as_ref().ok_or_else(|| {
             Failure(format!(
-                "line {}, field \"logprobs\": is missing; --access distributions scores nothing else",
+                "line {}, field \"logprobs\": is missing, and \"q\" too; --access distributions scores nothing else",
                 row.line
             ))
         })?;
-        let prompt = rows::exchange(row, Some(self.teacher.tokenizer()))?.prompt;
+        let teacher = self.teacher.as_ref().ok_or_else(|| {
+            let what = "--access distributions: give --tokenizer, the one that the mark was made with";
+            Failure(what.to_owned())
+        })?;
+        let prompt = rows::exchange(row, Some(teacher.tokenizer()))?.prompt;
         let mut found = Vec::new();
-        let answer = Answer::of(&self.teacher, &text_of(positions));
+        let answer = Answer::of(teacher, &text_of(positions));
         for (at, position) in contexts(positions) {
             let before = answer.as_ref().and_then(|answer| answer.before(at));
-            let aligned = before.and_then(|before| Some((before.len(), self.aligned(before, position)?)));
+            let aligned = before.and_then(|before| Some((before.len(), aligned(teacher, before, position)?)));
             losses.add(aligned.as_ref().map(|(_, aligned)| aligned));
             found.extend(aligned.map(|(at, aligned)| (at, aligned.row)));
         }
@@ -122,27 +145,29 @@ impl Distributions {
         Ok(Answered { cluster, prompt, tokens, rows: found })
     }
 
-    fn aligned(&self, before: &[TokenId], position: &Position) -> Option<Aligned> {
-        let known: Vec<Known<'_>> = position
-            .top
-            .iter()
-            .map(|Listed { bytes, probability }| Known { bytes: bytes.as_deref(), probability: *probability })
-            .collect();
-        align(&self.teacher, before, &known)
-    }
-
     fn evidence(&self, answers: &[Answered]) -> Result<Evidence, Failure> {
         let rows: Vec<Prediction<'_>> = answers.iter().flat_map(|answer| self.predictions(answer)).collect();
+        self.counted(&rows, |reference| {
+            let mut b = Vec::with_capacity(rows.len());
+            for answer in answers {
+                b.extend(self.expected(answer, reference)?);
+            }
+            Ok(b)
+        })
+    }
+
+    /// Counts rows; `expected` gives a reference's probability of each known token of each row.
+    fn counted(
+        &self,
+        rows: &[Prediction<'_>],
+        expected: impl FnOnce(&Reference) -> Result<Vec<Vec<f32>>, Failure>,
+    ) -> Result<Evidence, Failure> {
         Ok(match &self.statistic {
-            Statistic::Argmax => score::argmax(self.width, &rows)?,
-            Statistic::Mass => score::mass(self.width, &rows)?,
+            Statistic::Argmax => score::argmax(self.width, rows)?,
+            Statistic::Mass => score::mass(self.width, rows)?,
             Statistic::Residual { reference, exposure } => {
-                let mut b = Vec::with_capacity(rows.len());
-                for answer in answers {
-                    b.extend(self.expected(answer, reference)?);
-                }
                 let weight = exposure.as_ref().map_or(Weight::HalfNorm, Weight::Exposed);
-                residual_of_known(self.width, &rows, &b, weight)?
+                residual_of_known(self.width, rows, &expected(reference)?, weight)?
             }
         })
     }
@@ -173,6 +198,15 @@ impl Distributions {
         };
         known.map(of).collect()
     }
+}
+
+fn aligned(teacher: &Spelt, before: &[TokenId], position: &Position) -> Option<Aligned> {
+    let known: Vec<Known<'_>> = position
+        .top
+        .iter()
+        .map(|Listed { bytes, probability }| Known { bytes: bytes.as_deref(), probability: *probability })
+        .collect();
+    align(teacher, before, &known)
 }
 
 /// Every position with the number of bytes before it, up to the first token that does not say what it spells.

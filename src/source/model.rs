@@ -56,8 +56,10 @@ fn path(name: &str) -> Result<PathBuf, OpenError> {
 /// # Errors
 /// It was not fetched or cannot be read.
 pub fn weights_sha256(name: &str) -> Result<[u8; 32], OpenError> {
-    if name == "embedded" {
-        return Ok(Sha256::digest(include_bytes!("../../corpora/teacher.safetensors")).into());
+    match name {
+        "embedded" => return Ok(Sha256::digest(include_bytes!("../../corpora/teacher.safetensors")).into()),
+        "student" => return Ok(Sha256::digest(include_bytes!("../../corpora/student.safetensors")).into()),
+        _ => {}
     }
     let path = path(name)?;
     let mut hash = Sha256::new();
@@ -84,15 +86,17 @@ impl std::fmt::Debug for Loaded {
 }
 
 impl Loaded {
-    /// Loads `embedded`, `smollm2`, or a Llama-family GGUF file.
+    /// Loads `embedded` (the teacher that travels with the program), `student` (what its students start from), `smollm2`, or
+    /// a Llama-family GGUF file.
     ///
     /// # Errors
     /// The model was not fetched, cannot be read, or has no token that ends an answer.
     pub fn open(name: &str) -> Result<Self, OpenError> {
-        if name == "embedded" {
-            let Embedded { teacher, tokenizer, .. } = embedded()?;
+        if is_embedded(name) {
+            let Embedded { teacher, student, tokenizer, .. } = embedded()?;
             let end = tokenizer.id(END).ok_or(OpenError::NoEnd)?;
-            return Ok(Self { model: Box::new(teacher), tokenizer, end, chat: false });
+            let model = Box::new(if name == "embedded" { teacher } else { student });
+            return Ok(Self { model, tokenizer, end, chat: false });
         }
         let path = path(name)?;
         let mut gguf = Gguf::open(&path)?;
@@ -121,12 +125,17 @@ impl Loaded {
     }
 }
 
-/// The tokenizer of `embedded`, `smollm2`, a GGUF file or a `tokenizer.json`.
+/// Whether a model of this name travels with the program.
+fn is_embedded(name: &str) -> bool {
+    name == "embedded" || name == "student"
+}
+
+/// The tokenizer of `embedded`, `student`, `smollm2`, a GGUF file or a `tokenizer.json`.
 ///
 /// # Errors
 /// It was not fetched or cannot be read.
 pub fn tokenizer(name: &str) -> Result<Tokenizer, OpenError> {
-    if name == "embedded" {
+    if is_embedded(name) {
         return Ok(embedded()?.tokenizer);
     }
     let path = path(name)?;

@@ -2,7 +2,7 @@
 //!
 //! `id`; `prompt`, `prompt_tokens` or `messages`; `response` or `response_tokens`; `logprobs`. Token ids are always those of
 //! the tokenizer that the mark was made with. A suspect with another one gives text, and probabilities in `logprobs`, where
-//! tokens are named by what they spell.
+//! tokens are named by what they spell. `q` is the whole next-token distribution after prompt and answer, by token id.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::io::{BufRead, Read};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::logprobs;
+use super::{logprobs, whole};
 use crate::key::Epoch;
 use crate::token::TokenId;
 
@@ -31,11 +31,13 @@ pub struct Row {
     pub response: Content,
     /// `logprobs`: next-token probabilities of the suspect, one entry a token of its answer, in its own vocabulary.
     pub logprobs: Option<Vec<Position>>,
+    /// `q`: the suspect's whole next-token distribution after prompt and answer, by token id.
+    pub q: Option<Vec<f32>>,
     /// The epoch it was served in.
     pub epoch: Option<Epoch>,
     /// Whose key marked it: `"<cohort|tenant|campaign>:<id>"`.
     pub audience: Option<String>,
-    /// The whole line, unknown fields included.
+    /// The whole line but for `q`, unknown fields included.
     pub fields: Map<String, Value>,
     /// Line in the file, from 1.
     pub line: usize,
@@ -248,14 +250,17 @@ fn fault<T>(field: &'static str, what: impl Into<String>) -> Result<T, Fault> {
 }
 
 fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<IdDigest>) -> Result<Row, Fault> {
-    let whole = |what: String| Fault { field: None, what };
+    let all = |what: String| Fault { field: None, what };
     // The newline would be a character inside a string that does not end.
     let text = std::str::from_utf8(line.trim_ascii_end()).map_err(|error| {
-        whole(format!("not UTF-8 at byte {}; save the file as UTF-8", error.valid_up_to() + 1))
+        all(format!("not UTF-8 at byte {}; save the file as UTF-8", error.valid_up_to() + 1))
     })?;
-    let fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
-        whole(format!("not a JSON object (column {}): {}", error.column(), without_position(&error)))
+    let mut fields: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+        all(format!("not a JSON object (column {}): {}", error.column(), without_position(&error)))
     })?;
+    // Read once and not kept twice: a row may have 10⁵ numbers.
+    let q = fields.remove("q").filter(|q| kind == Kind::Exchanges && !q.is_null());
+    let q = q.map(|q| whole::parse(&q)).transpose().or_else(|what| fault("q", what))?;
     let (response, logprobs) = match kind {
         Kind::Exchanges => answer(&fields)?,
         Kind::Prompts => (Content::Tokens(Vec::new()), None),
@@ -265,6 +270,7 @@ fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<IdDigest>) ->
         prompt: prompt(&fields)?,
         response,
         logprobs,
+        q,
         epoch: epoch(&fields)?,
         audience: text_field(&fields, "for")?,
         line: number,
@@ -437,6 +443,14 @@ mod tests {
         assert!(error.contains("line 1, field \"logprobs\"") && error.contains("from byte 2 on"), "{error}");
         let error = one(r#"{"id":1,"logprobs":{"tokens":[]}}"#).unwrap_err();
         assert!(error.contains("field \"logprobs\"") && error.contains("\"content\""), "{error}");
+    }
+
+    #[test]
+    fn a_whole_distribution_stands_behind_its_context() {
+        let row = one(r#"{"id":1,"prompt_tokens":[5],"response_tokens":[],"q":[0.25,0.75]}"#).unwrap();
+        assert_eq!((row.q, row.fields.contains_key("q")), (Some(vec![0.25, 0.75]), false));
+        let error = one(r#"{"id":1,"response_tokens":[],"q":[0.25]}"#).unwrap_err();
+        assert!(error.contains("line 1, field \"q\": adds up to 0.2500"), "{error}");
     }
 
     #[test]

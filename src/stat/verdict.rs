@@ -406,7 +406,7 @@ fn estimate(clusters: &[Cluster], expected: f64) -> (f64, Option<[f64; 2]>) {
 
 /// `count` draws of one law and coefficient as coins: those of a tournament are its layers, which are independent, so n
 /// draws of m equal layers are m·n coins, and their tail is the binomial one.
-fn lattice_terms(law: Law, coefficient: i32, count: u64) -> Result<Vec<LatticeTerm>, TestError> {
+pub(super) fn lattice_terms(law: Law, coefficient: i32, count: u64) -> Result<Vec<LatticeTerm>, TestError> {
     Ok(match law {
         Law::Bernoulli(gamma) => vec![LatticeTerm::coins(coefficient, rate(gamma)?, count)],
         Law::Choice(scores) => {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop where it stands")]
 
+mod calibrate;
 mod canary;
 mod case_canary;
 mod run;
