@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::test::due::{self, Due};
 use super::{Failure, now, output};
+use crate::case::material::Answer;
 use crate::case::plan::{Plan, SealedFile, SealedPlan, matchers_sha256, statistic_sha256};
 use crate::key::Genesis;
 use crate::source::files::{self, Access};
@@ -23,6 +25,23 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Print the contexts at which a suspect's distributions are due, a row each; its "q" is to be added (`test --rows`)
+    Contexts {
+        /// The sealed plan
+        plan: PathBuf,
+        /// The suspect's answers to the plan's pool: JSONL with prompt_tokens and response_tokens
+        #[arg(long, value_name = "FILE")]
+        answers: PathBuf,
+    },
+    /// Print where a suspect that reads the plan's documents is to say what it expects, a row each; its "q" is to be added
+    /// (`test --readings`)
+    Documents {
+        /// The sealed plan
+        plan: PathBuf,
+        /// The documents that the plan commits to, in the order served: JSONL with prompt_tokens and response_tokens
+        #[arg(long, value_name = "FILE")]
+        documents: PathBuf,
+    },
     /// Print what a plan says of this version: the SHA-256 of the source of its statistics and of its readers of canaries
     Version,
 }
@@ -30,12 +49,24 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Seal { plan, genesis, out } => seal(plan, genesis, out)?,
+        Command::Contexts { plan, answers } => {
+            let (sealed, answers) = (read(plan)?, due::answers(answers)?);
+            asked(&due::of_answers(&sealed, &answers)?, &answers)?;
+        }
+        Command::Documents { plan, documents } => {
+            let (sealed, documents) = (read(plan)?, due::answers(documents)?);
+            asked(&due::of_documents(&sealed, &documents)?, &documents)?;
+        }
         Command::Version => {
             output::line(&format!("statistic_sha256  {}", statistic_sha256()))?;
             output::line(&format!("matchers          {}", matchers_sha256()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn asked(due: &[Due], answers: &[Answer]) -> Result<(), Failure> {
+    due::asked(due, answers).try_for_each(|row| output::line(&row.to_string()))
 }
 
 fn seal(plan: &Path, genesis: &Path, out: &Path) -> Result<(), Failure> {

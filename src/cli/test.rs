@@ -1,30 +1,36 @@
 //! `taggant test`: runs a sealed plan over raw material. The exit code is the primary verdict.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+pub(super) mod due;
+mod material;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
-use serde_json::Value;
-use sha2::{Digest, Sha256};
-
-use super::canary::{self, probes};
-use super::{Failure, counting, key, now, output, plan, rows, verdict};
+use super::{Failure, canary, key, now, output, plan, verdict};
 use crate::canary::Book;
 use crate::case::bundle::{Bundle, Parts};
 use crate::case::canaries::{Disclosed, labels};
-use crate::case::material::{Answer, Beside, Content, Material};
-use crate::case::plan::{Access, Planned, PlannedTest, SealedPlan, Source, Statistic};
+use crate::case::plan::{Access, PlannedTest, SealedPlan};
 use crate::case::{Verdict, analyse};
-use crate::key::{Commitment, Genesis, Label, Opening, SchemeKey, Secret};
-use crate::law::Origin;
-use crate::scheme::Arm;
-use crate::score::{Exchange, Exposure, Text};
+use crate::key::{Genesis, Label, Opening, SchemeKey, Secret};
 use crate::source::files;
-use crate::source::reference::Reference;
-use crate::source::text::{BadLines, Kind};
+use clap::Args;
+
+/// How distributions are given.
+const ROWS: &str = r#"Distributions:
+  `taggant plan contexts PLAN --answers FILE` and `taggant plan documents PLAN --documents FILE` print
+  what is to be asked, a context a line. Add to each line what the suspect expects next, and change
+  nothing else:
+
+    {"id": "0:17", "prompt_tokens": [0, 311], "response_tokens": [52, 8], "q": [0.0012, 0.25, 0]}
+
+  q holds the probability of every token of the mark's vocabulary, by id, at temperature 1 and without
+  truncation: as numbers, or as base64 of f32 little-endian values. It is kept and tested as multiples
+  of 2^-16."#;
 
 #[derive(Debug, Args)]
+#[command(after_long_help = ROWS)]
 pub(super) struct Arguments {
     #[command(flatten)]
     key: key::Key,
@@ -34,13 +40,24 @@ pub(super) struct Arguments {
     /// A suspect's answers to the plan's pool, in its order: NAME=FILE.jsonl with prompt_tokens and response_tokens
     #[arg(long = "answers", value_name = "NAME=FILE")]
     answers: Vec<String>,
+    /// A suspect's next-token distributions at the plan's contexts: NAME=FILE.jsonl, the rows of `plan contexts` each with its
+    /// "q"
+    #[arg(long = "rows", value_name = "NAME=FILE")]
+    rows: Vec<String>,
+    /// A suspect's next-token distributions while it reads the plan's documents: NAME=FILE.jsonl, the rows of `plan documents`
+    /// each with its "q"
+    #[arg(long = "readings", value_name = "NAME=FILE")]
+    readings: Vec<String>,
+    /// The documents that the plan commits to, in the order served: JSONL with prompt_tokens and response_tokens
+    #[arg(long, value_name = "FILE")]
+    documents: Option<PathBuf>,
     /// The plan's book of canaries
     #[arg(long, value_name = "FILE")]
     book: Option<PathBuf>,
     /// A suspect's answers to the plan's canaries: NAME=FILE.jsonl, the rows of `canary probes` each with its response
     #[arg(long = "probes", value_name = "NAME=FILE")]
     probes: Vec<String>,
-    /// The plan's reference, where a statistic compares text with one: embedded, smollm2 or a GGUF file; several are
+    /// The plan's reference, where a statistic compares with one: embedded, smollm2 or a GGUF file; several are
     /// averaged
     #[arg(long, value_name = "MODEL")]
     reference: Vec<String>,
@@ -75,7 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .map(|opening| genesis.verify(opening))
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
-    let material = material(arguments, &sealed)?;
+    let material = material::material(arguments, &sealed)?;
     let disclosed = book.map(|book| Disclosed { book: book.contents().clone() });
     let analysis = analyse(&sealed, &material, disclosed.as_ref(), &keys)?;
     let primary = analysis.primary();
@@ -129,134 +146,4 @@ fn openings(
     let all = plan.tests().iter().flat_map(|test| labels(test).iter().map(|label| (&test.epoch, label)));
     let once = all.filter(|key| seen.insert(*key)).map(|(epoch, label)| (epoch, Some(label)));
     Ok(genesis.open_all(secret, once)?)
-}
-
-fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<Material>, Failure> {
-    let mut material = match &arguments.material {
-        None => Vec::new(),
-        Some(path) => of_bundle(path)?,
-    };
-    for argument in &arguments.probes {
-        let (name, file) = named("--probes", argument)?;
-        let content = Content::Canary(probes::read(Path::new(file))?);
-        material.push(Material { suspect: name.to_owned(), content });
-    }
-    for argument in &arguments.answers {
-        let (name, file) = named("--answers", argument)?;
-        let answers = answers(Path::new(file))?;
-        let beside = |test: &PlannedTest| test.suspect == name && test.statistic == Statistic::TextResidual;
-        let content = match plan.tests().iter().any(beside) {
-            true => Content::Beside(beside_reference(answers, arguments, plan)?),
-            false => Content::Text(answers),
-        };
-        material.push(Material { suspect: name.to_owned(), content });
-    }
-    Ok(material)
-}
-
-fn named<'a>(option: &str, argument: &'a str) -> Result<(&'a str, &'a str), Failure> {
-    argument.split_once('=').ok_or_else(|| Failure(format!("{option} {argument}: expected NAME=FILE")))
-}
-
-/// What the plan's reference expects of the answers. It must be the model that the plan names.
-fn beside_reference(
-    answers: Vec<Answer>,
-    arguments: &Arguments,
-    plan: &SealedPlan,
-) -> Result<Beside, Failure> {
-    let names = &arguments.reference;
-    let planned = source(plan, &plan.plan().reference)
-        .ok_or_else(|| Failure("the plan names no reference".to_owned()))?;
-    if names.is_empty() {
-        let what = format!("the plan compares text with {}: give it with --reference", planned.name);
-        return Err(Failure(what));
-    }
-    let found = Commitment(Reference::sha256(names)?);
-    if found != planned.sha256 {
-        return Err(Failure(format!(
-            "--reference {}: its SHA-256 is {found}, the plan's reference {} has {}",
-            names.join(", "),
-            planned.name,
-            planned.sha256
-        )));
-    }
-    let reference = Reference::open(names)?;
-    let width = plan.spec().width();
-    let exchanges: Vec<Exchange> =
-        answers.iter().map(|answer| answer.exchange(plan.plan().pool.provenance)).collect();
-    let text = Text::count(width, (0..).zip(&exchanges))?;
-    let expectation = counting::expectation(width, &text, exchanges.iter(), &reference)?;
-    let exposure = exposure(arguments, plan)?.map(|exposure| exposure.listed(text.windows()));
-    Ok(Beside { answers, expectation, exposure })
-}
-
-/// The source that a field of the plan names.
-fn source<'p>(plan: &'p SealedPlan, named: &Planned<String>) -> Option<&'p Source> {
-    match named {
-        Planned::Set { value } => plan.plan().sources.iter().find(|source| source.name == *value),
-        Planned::Absent { .. } => None,
-    }
-}
-
-/// How often windows occur in the plan's traffic. It must be the file that the plan names.
-fn exposure(arguments: &Arguments, plan: &SealedPlan) -> Result<Option<Exposure>, Failure> {
-    let (planned, file) = match (source(plan, &plan.plan().exposure), &arguments.exposure) {
-        (None, None) => return Ok(None),
-        (None, Some(file)) => {
-            return Err(Failure(format!(
-                "--exposure {}: the plan names no traffic to count in",
-                file.display()
-            )));
-        }
-        (Some(planned), None) => {
-            let what = format!("the plan weighs windows by {}: give it with --exposure", planned.name);
-            return Err(Failure(what));
-        }
-        (Some(planned), Some(file)) => (planned, file),
-    };
-    let found = Commitment(Sha256::digest(files::read(file)?).into());
-    if found != planned.sha256 {
-        return Err(Failure(format!(
-            "--exposure {}: its SHA-256 is {found}, the plan's traffic {} has {}",
-            file.display(),
-            planned.name,
-            planned.sha256
-        )));
-    }
-    let secret = arguments.key.read()?.secret;
-    let exposure = counting::exposure(file, plan.spec(), Some(&secret), None)?;
-    let scored = plan.tests().iter().map(|test| plan.spec().open(&secret.epoch_key(&test.epoch)));
-    let scored: BTreeSet<Origin> =
-        scored.flat_map(|scheme| scheme.arms().iter().map(Arm::origin).collect::<Vec<_>>()).collect();
-    if exposure.marked_under().any(|key| scored.contains(&key)) {
-        return Err(Failure(format!(
-            "--exposure {}: some of its rows were marked under a key that the plan scores (\"epoch\"): count windows in \
-             unmarked answers, or in those of other epochs",
-            file.display()
-        )));
-    }
-    Ok(Some(exposure))
-}
-
-fn of_bundle(path: &Path) -> Result<Vec<Material>, Failure> {
-    let wrong =
-        |error: serde_json::Error| Failure(format!("{}: no bundle with material: {error}", path.display()));
-    let mut bundle: Value = serde_json::from_str(&files::read_text(path)?).map_err(wrong)?;
-    serde_json::from_value(bundle["material"].take()).map_err(wrong)
-}
-
-fn answers(file: &Path) -> Result<Vec<Answer>, Failure> {
-    let rows = rows::read(file, Kind::Exchanges, BadLines::Refuse)?;
-    let answer = |row: &crate::source::text::Row| {
-        let exchange = rows::exchange(row, None)?;
-        if !exchange.whole_context {
-            return Err(Failure(format!(
-                "{}, line {}: a plan's answers need \"prompt_tokens\" and \"response_tokens\"",
-                file.display(),
-                row.line
-            )));
-        }
-        Ok(Answer { prompt: exchange.prompt, response: exchange.response })
-    };
-    rows.rows.iter().map(answer).collect()
 }

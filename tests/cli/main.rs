@@ -5,6 +5,7 @@
 mod calibrate;
 mod canary;
 mod case_canary;
+mod case_rows;
 mod run;
 mod scratch;
 

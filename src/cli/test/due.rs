@@ -1,0 +1,154 @@
+//! What a plan asks of a suspect's distributions: contexts of its answers, and where its documents have a window that was not
+//! seen before. One row of `taggant plan contexts` or `taggant plan documents` each, to which the suspect's `q` is added.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::super::contexts::{Context, Known};
+use super::super::{Failure, rows};
+use crate::case::material::Answer;
+use crate::case::plan::{Planned, SealedPlan, contexts, documents_sha256, prompts_sha256};
+use crate::score::Unseen;
+use crate::source::text::{BadLines, Kind, Row};
+use crate::token::TokenId;
+
+/// A distribution that is due.
+#[derive(Debug)]
+pub(in super::super) struct Due {
+    /// The answer or document, from 0.
+    pub(super) number: u32,
+    /// Tokens of the answer before the row.
+    pub(super) before: usize,
+}
+
+/// Exchanges whose tokens are known, in the file's order.
+pub(in super::super) fn answers(file: &Path) -> Result<Vec<Answer>, Failure> {
+    let found = rows::read(file, Kind::Exchanges, BadLines::Refuse)?.rows;
+    found.iter().map(|row| answer(file, row)).collect()
+}
+
+fn answer(file: &Path, row: &Row) -> Result<Answer, Failure> {
+    let exchange = rows::exchange(row, None)?;
+    if !exchange.whole_context {
+        return Err(Failure(format!(
+            "{}, line {}: a plan's answers need \"prompt_tokens\" and \"response_tokens\"",
+            file.display(),
+            row.line
+        )));
+    }
+    Ok(Answer { prompt: exchange.prompt, response: exchange.response })
+}
+
+/// The contexts that the plan's rule draws from these answers.
+///
+/// # Errors
+/// A plan without contexts, or answers to other prompts than its pool's.
+pub(in super::super) fn of_answers(plan: &SealedPlan, answers: &[Answer]) -> Result<Vec<Due>, Failure> {
+    let pool = &plan.plan().pool;
+    if let Planned::Absent { .. } = pool.contexts {
+        return Err(Failure(
+            "the plan draws no contexts: none of its tests looks at distributions".to_owned(),
+        ));
+    }
+    let prompts: Vec<Vec<TokenId>> = answers.iter().map(|answer| answer.prompt.clone()).collect();
+    if prompts_sha256(&prompts) != pool.sha256 {
+        return Err(Failure(
+            "the answers are not to the prompts of the plan's pool, in its order".to_owned(),
+        ));
+    }
+    let due = |(number, before): (u32, u32)| Due { number, before: before as usize };
+    Ok(contexts(&pool.sha256, answers).into_iter().map(due).collect())
+}
+
+/// Where the plan's documents have a window that no earlier position had.
+///
+/// # Errors
+/// A plan without documents, or others than it commits to.
+pub(in super::super) fn of_documents(plan: &SealedPlan, documents: &[Answer]) -> Result<Vec<Due>, Failure> {
+    match plan.plan().pool.documents {
+        Planned::Absent { .. } => {
+            return Err(Failure("the plan commits to no documents: none of its tests reads".to_owned()));
+        }
+        Planned::Set { value } if value != documents_sha256(documents) => {
+            let what = format!(
+                "these are not the documents that the plan commits to (SHA-256 {value}), in their order"
+            );
+            return Err(Failure(what));
+        }
+        Planned::Set { .. } => {}
+    }
+    let mut unseen = Unseen::new(plan.spec().width());
+    let mut due = Vec::new();
+    for (number, document) in (0..).zip(documents) {
+        let positions = unseen.document(&document.tokens(), document.prompt.len());
+        due.extend(positions.into_iter().map(|at| Due { number, before: at - document.prompt.len() }));
+    }
+    Ok(due)
+}
+
+/// What is asked, a row each.
+pub(in super::super) fn asked(due: &[Due], answers: &[Answer]) -> impl Iterator<Item = Value> {
+    due.iter().map(|Due { number, before }| {
+        let answer = &answers[*number as usize];
+        json!({
+            "id": format!("{number}:{before}"),
+            "prompt_tokens": answer.prompt,
+            "response_tokens": answer.response[..*before],
+        })
+    })
+}
+
+/// The whole distributions that came back, in the order that was asked.
+///
+/// # Errors
+/// The line whose context is not the one that is due there, whose `q` is missing or has another length than the first one's;
+/// fewer rows than are due, or more.
+pub(super) fn rows_of(file: &Path, due: &[Due], answers: &[Answer]) -> Result<Vec<Context>, Failure> {
+    let found = rows::read(file, Kind::Exchanges, BadLines::Refuse)?.rows;
+    let at = |line: usize, field: &str, what: String| {
+        Failure(format!("{}, line {line}, field \"{field}\": {what}", file.display()))
+    };
+    if found.len() != due.len() {
+        return Err(Failure(format!(
+            "{}: {} rows, and {} are due: a row for each line of `taggant plan contexts` or `taggant plan documents`",
+            file.display(),
+            found.len(),
+            due.len()
+        )));
+    }
+    let mut contexts: Vec<Context> = Vec::with_capacity(due.len());
+    for (row, Due { number, before }) in found.iter().zip(due) {
+        let named = |Failure(what)| Failure(format!("{}, {what}", file.display()));
+        let context = Context::of_row(*number, row, None).map_err(named)?;
+        let answer = &answers[*number as usize];
+        let field = if context.prompt != answer.prompt { "prompt_tokens" } else { "response_tokens" };
+        if context.prompt != answer.prompt || context.before != answer.response[..*before] {
+            let what = format!("the row that is due here is {number}:{before}: its context is another one");
+            return Err(at(row.line, field, what));
+        }
+        let (length, first) = (size(&context), contexts.first().map(size));
+        if first.is_some_and(|first| first != length) {
+            return Err(at(
+                row.line,
+                "q",
+                format!("has {length} probabilities, and earlier rows another number"),
+            ));
+        }
+        contexts.push(context);
+    }
+    Ok(contexts)
+}
+
+/// The number of probabilities.
+fn size(context: &Context) -> usize {
+    whole(context).len()
+}
+
+/// The probabilities of a context that was read from a row.
+pub(super) fn whole(context: &Context) -> &[f32] {
+    match &context.q {
+        Known::Whole(q) => q,
+        Known::Top(_) => &[],
+    }
+}
