@@ -41,7 +41,7 @@ pub use bulk::{Bulk, Progress, Sorted};
 pub use exposure::{Exposure, Exposures};
 pub use foreign::{ForeignSkipped, Occurrences, occurrences};
 pub use mixed::{Counted, Mixed};
-pub use reading::{Reading, ReadingError, Unseen};
+pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
 pub use rows::{Prediction, Row, Weight, argmax, mass, residual, residual_of_known};
 pub use sums::Sums;

@@ -9,45 +9,13 @@ use std::collections::HashSet;
 
 use crate::law::Step;
 use crate::scheme::Scheme;
-use crate::token::{TokenId, Width};
-
-/// Where documents, read in their order, have a window that was not consulted before: no key is needed to say so.
-#[derive(Debug)]
-pub struct Unseen {
-    width: Width,
-    consulted: HashSet<Box<[TokenId]>>,
-    repeated: u64,
-    short_window: u64,
-}
-
-impl Unseen {
-    /// Before the first document.
-    pub fn new(width: Width) -> Self {
-        Self { width, consulted: HashSet::new(), repeated: 0, short_window: 0 }
-    }
-
-    /// The positions of the next document's answer whose window is new, ascending. `tokens` = prompt and answer; the prompt's
-    /// windows are consulted and give none.
-    pub fn document(&mut self, tokens: &[TokenId], prompt_len: usize) -> Vec<usize> {
-        let mut new = Vec::new();
-        for at in 0..tokens.len() {
-            let answered = at >= prompt_len;
-            match self.width.window(tokens, at) {
-                None => self.short_window += u64::from(answered),
-                Some(window) if !self.consulted.insert(window.into()) => self.repeated += u64::from(answered),
-                Some(_) if answered => new.push(at),
-                Some(_) => {}
-            }
-        }
-        new
-    }
-}
+use crate::token::TokenId;
 
 /// Reads marked documents in order and opens each window once.
 #[derive(Debug)]
 pub struct Reading<'a> {
     scheme: &'a Scheme,
-    unseen: Unseen,
+    consulted: HashSet<Box<[TokenId]>>,
     documents: u32,
     /// Positions whose window had been consulted before.
     pub repeated: u64,
@@ -68,8 +36,7 @@ impl<'a> Reading<'a> {
         if scheme.coin().is_some() || scheme.arms().is_empty() {
             return Err(ReadingError::Scheme);
         }
-        let unseen = Unseen::new(scheme.spec().width());
-        Ok(Self { scheme, unseen, documents: 0, repeated: 0, short_window: 0 })
+        Ok(Self { scheme, consulted: HashSet::new(), documents: 0, repeated: 0, short_window: 0 })
     }
 
     /// Reads the next document: a first-turn exchange, `tokens` = prompt and answer. `predict(t)` gives the whole-number
@@ -83,8 +50,18 @@ impl<'a> Reading<'a> {
     ) -> Vec<Step> {
         let width = self.scheme.spec().width();
         let mut steps = Vec::new();
-        for at in self.unseen.document(tokens, prompt_len) {
-            let Some(window) = width.window(tokens, at) else { continue };
+        for at in 0..tokens.len() {
+            let Some(window) = width.window(tokens, at) else {
+                self.short_window += u64::from(at >= prompt_len);
+                continue;
+            };
+            if !self.consulted.insert(window.into()) {
+                self.repeated += u64::from(at >= prompt_len);
+                continue;
+            }
+            if at < prompt_len {
+                continue;
+            }
             let coefficients = predict(at);
             for arm in self.scheme.arms() {
                 let seed = arm.seed(window);
@@ -93,7 +70,6 @@ impl<'a> Reading<'a> {
                 }));
             }
         }
-        (self.repeated, self.short_window) = (self.unseen.repeated, self.unseen.short_window);
         self.documents += 1;
         steps
     }

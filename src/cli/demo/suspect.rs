@@ -11,7 +11,6 @@ use crate::case::material::{Answer, Content, Distributions, Material, ReadingMat
 use crate::case::plan::{Role, contexts};
 use crate::key::Commitment;
 use crate::scheme::Spec;
-use crate::score::Unseen;
 use crate::token::TokenId;
 
 /// A model under test.
@@ -132,11 +131,15 @@ impl Suspect {
         spec: Spec,
         read: &mut dyn FnMut(),
     ) -> Result<Material, ModelError> {
-        let mut unseen = Unseen::new(spec.width());
+        let mut seen = std::collections::HashSet::new();
         let mut rows = Vec::new();
         for (document, number) in documents.iter().zip(0..) {
-            let new = unseen.document(&document.tokens(), document.prompt.len());
-            rows.extend(self.reading_rows(document, number, &new, separator)?);
+            let tokens = document.tokens();
+            let new = (0..tokens.len()).filter(|at| {
+                let window = spec.width().window(&tokens, *at);
+                window.is_some_and(|window| seen.insert(window.to_vec())) && *at >= document.prompt.len()
+            });
+            rows.extend(self.reading_rows(document, number, &new.collect::<Vec<_>>(), separator)?);
             read();
         }
         let content = Content::Reading(ReadingMaterial { documents: documents.to_vec(), rows });
