@@ -1,5 +1,6 @@
 //! Where tokens, logits and keys come from: the rim that does input and output.
 
+mod distribution;
 pub mod files;
 pub mod keys;
 pub mod line_up;
@@ -13,4 +14,3 @@ pub mod scratch;
 #[cfg(feature = "models")]
 pub mod spelling;
 pub mod text;
-mod whole;

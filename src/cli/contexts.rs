@@ -3,7 +3,7 @@
 use super::{Failure, rows};
 use crate::score::{Prediction, Provenance, Row as Q};
 use crate::source::reference::Reference;
-use crate::source::text::Row;
+use crate::source::text::{Distribution, Row};
 use crate::token::TokenId;
 
 /// A distribution and what precedes it.
@@ -13,38 +13,22 @@ pub(super) struct Context {
     pub(super) prompt: Vec<TokenId>,
     /// The answer so far.
     pub(super) before: Vec<TokenId>,
-    pub(super) q: Known,
+    pub(super) q: Distribution,
 }
 
-/// What is known of a distribution, probabilities in 0..=1.
-#[derive(Debug)]
-pub(super) enum Known {
-    /// By token id, every one.
-    Whole(Vec<f32>),
-    /// The likeliest tokens, as an API returns them.
-    Top(Vec<(TokenId, f32)>),
-}
-
-impl Known {
-    /// The `top` likeliest tokens of a row, ties to the lowest id; all of it where no number is given.
-    pub(super) fn of(q: Vec<f32>, top: Option<usize>) -> Self {
-        let Some(top) = top.filter(|top| *top < q.len()) else { return Self::Whole(q) };
-        let mut tokens: Vec<(TokenId, f32)> = (0..).zip(q).collect();
-        let likelier =
-            |a: &(TokenId, f32), b: &(TokenId, f32)| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0));
-        if top > 0 {
-            tokens.select_nth_unstable_by(top - 1, likelier);
-        }
-        tokens.truncate(top);
-        tokens.sort_unstable_by(likelier);
-        Self::Top(tokens)
+/// A distribution, or its `top` likeliest tokens.
+pub(super) fn cut(q: Distribution, top: Option<usize>) -> Distribution {
+    match top {
+        Some(top) => q.likeliest(top),
+        None => q,
     }
+}
 
-    fn row(&self) -> Q<'_> {
-        match self {
-            Self::Whole(q) => Q::Whole(q),
-            Self::Top(q) => Q::Top(q),
-        }
+/// A distribution as it is scored.
+fn row(q: &Distribution) -> Q<'_> {
+    match q {
+        Distribution::Whole(q) => Q::Whole(q),
+        Distribution::Top(q) => Q::Top(q),
     }
 }
 
@@ -61,7 +45,7 @@ impl Context {
                 "is needed beside \"q\" and \"response_tokens\": the whole context as the model saw it";
             return Err(at("prompt_tokens", what));
         }
-        Ok(Self { cluster, prompt: exchange.prompt, before: exchange.response, q: Known::of(q, top) })
+        Ok(Self { cluster, prompt: exchange.prompt, before: exchange.response, q: cut(q, top) })
     }
 
     /// What is scored.
@@ -70,7 +54,7 @@ impl Context {
             prompt: &self.prompt,
             context: &self.before,
             provenance: Provenance::Unknown,
-            q: self.q.row(),
+            q: row(&self.q),
             cluster: self.cluster,
         }
     }
@@ -96,15 +80,15 @@ pub(super) fn expected(contexts: &[Context], reference: &Reference) -> Result<Ve
     Ok(expected)
 }
 
-fn of_known(q: &Known, b: &[f32]) -> Result<Vec<f32>, Failure> {
+fn of_known(q: &Distribution, b: &[f32]) -> Result<Vec<f32>, Failure> {
     match q {
-        Known::Whole(q) if q.len() != b.len() => Err(Failure(format!(
+        Distribution::Whole(q) if q.len() != b.len() => Err(Failure(format!(
             "a row has {} probabilities and the reference {}: their vocabularies differ",
             q.len(),
             b.len()
         ))),
-        Known::Whole(_) => Ok(b.to_vec()),
-        Known::Top(q) => {
+        Distribution::Whole(_) => Ok(b.to_vec()),
+        Distribution::Top(q) => {
             let of = |(token, _): &(TokenId, f32)| b.get(*token as usize).copied();
             let all: Option<Vec<f32>> = q.iter().map(of).collect();
             all.ok_or_else(|| Failure("a token is outside the reference's vocabulary".to_owned()))
@@ -117,25 +101,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_likeliest_tokens_are_kept_ties_to_the_lowest() {
-        let q = vec![0.125, 0.25, 0.25, 0.375];
-        let Known::Top(top) = Known::of(q.clone(), Some(2)) else { panic!("whole") };
-        assert_eq!(top, [(3, 0.375), (1, 0.25)]);
-        assert!(matches!(Known::of(q.clone(), Some(4)), Known::Whole(_)));
-        assert!(matches!(Known::of(q, None), Known::Whole(_)));
-    }
-
-    #[test]
     fn contexts_of_one_answer_are_read_together_and_get_the_same_rows() {
         let reference = Reference::open(&["student".to_owned()]).unwrap();
         let size = reference.vocabulary();
-        let whole = || Known::Whole(vec![0.0; size]);
+        let whole = || Distribution::Whole(vec![0.0; size]);
         let context =
             |before: &[TokenId], q| Context { cluster: 0, prompt: vec![0, 300], before: before.to_vec(), q };
         let together = [
             context(&[], whole()),
             context(&[301], whole()),
-            context(&[301, 302], Known::Top(vec![(7, 0.5), (3, 0.25)])),
+            context(&[301, 302], Distribution::Top(vec![(7, 0.5), (3, 0.25)])),
         ];
         let rows = expected(&together, &reference).unwrap();
         for (context, row) in together.iter().zip(&rows).take(2) {
@@ -144,9 +119,9 @@ mod tests {
         }
         let alone = context_alone(&reference, &[301, 302]);
         assert!((rows[2][0] - alone[7]).abs() < 1e-5 && (rows[2][1] - alone[3]).abs() < 1e-5);
-        let other = [context(&[], Known::Whole(vec![1.0]))];
+        let other = [context(&[], Distribution::Whole(vec![1.0]))];
         assert!(expected(&other, &reference).unwrap_err().0.contains("their vocabularies differ"));
-        let outside = [context(&[], Known::Top(vec![(TokenId::MAX, 1.0)]))];
+        let outside = [context(&[], Distribution::Top(vec![(TokenId::MAX, 1.0)]))];
         assert!(expected(&outside, &reference).is_err());
     }
 

@@ -70,7 +70,7 @@ pub fn is_day(text: &str) -> bool {
         |(at, byte): (usize, &u8)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() };
     let day = text.as_bytes().get(..10).unwrap_or_default();
     let number = |from: usize| text.get(from..from + 2).and_then(|two| two.parse::<u8>().ok()).unwrap_or(0);
-    let ends = text.len() == 10 || text.as_bytes()[10] == b'T';
+    let ends = text.len() == 10 || text.as_bytes().get(10) == Some(&b'T');
     day.len() == 10
         && ends
         && day.iter().enumerate().all(form)

@@ -2,7 +2,7 @@
 //!
 //! `id`; `prompt`, `prompt_tokens` or `messages`; `response` or `response_tokens`; `logprobs`. Token ids are always those of
 //! the tokenizer that the mark was made with. A suspect with another one gives text, and probabilities in `logprobs`, where
-//! tokens are named by what they spell. `q` is the whole next-token distribution after prompt and answer, by token id.
+//! tokens are named by what they spell. `q` is the next-token distribution after prompt and answer, by token id.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,10 +11,11 @@ use std::io::{BufRead, Read};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{logprobs, whole};
+use super::{distribution, logprobs};
 use crate::key::Epoch;
 use crate::token::TokenId;
 
+pub use super::distribution::Distribution;
 pub use super::logprobs::{Listed, Position, text as text_of};
 
 /// The longest line read: a guard against a file that is no JSONL at all.
@@ -31,8 +32,8 @@ pub struct Row {
     pub response: Content,
     /// `logprobs`: next-token probabilities of the suspect, one entry a token of its answer, in its own vocabulary.
     pub logprobs: Option<Vec<Position>>,
-    /// `q`: the suspect's whole next-token distribution after prompt and answer, by token id.
-    pub q: Option<Vec<f32>>,
+    /// `q`: the suspect's next-token distribution after prompt and answer, by token id.
+    pub q: Option<Distribution>,
     /// The epoch it was served in.
     pub epoch: Option<Epoch>,
     /// Whose key marked it: `"<cohort|tenant|campaign>:<id>"`.
@@ -260,7 +261,7 @@ fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<IdDigest>) ->
     })?;
     // Read once and not kept twice: a row may have 10⁵ numbers.
     let q = fields.remove("q").filter(|q| kind == Kind::Exchanges && !q.is_null());
-    let q = q.map(|q| whole::parse(&q)).transpose().or_else(|what| fault("q", what))?;
+    let q = q.map(|q| distribution::parse(&q)).transpose().or_else(|what| fault("q", what))?;
     let (response, logprobs) = match kind {
         Kind::Exchanges => answer(&fields)?,
         Kind::Prompts => (Content::Tokens(Vec::new()), None),
@@ -446,9 +447,12 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_distribution_stands_behind_its_context() {
+    fn a_distribution_stands_behind_its_context() {
         let row = one(r#"{"id":1,"prompt_tokens":[5],"response_tokens":[],"q":[0.25,0.75]}"#).unwrap();
-        assert_eq!((row.q, row.fields.contains_key("q")), (Some(vec![0.25, 0.75]), false));
+        assert_eq!(
+            (row.q, row.fields.contains_key("q")),
+            (Some(Distribution::Whole(vec![0.25, 0.75])), false)
+        );
         let error = one(r#"{"id":1,"response_tokens":[],"q":[0.25]}"#).unwrap_err();
         assert!(error.contains("line 1, field \"q\": adds up to 0.2500"), "{error}");
     }

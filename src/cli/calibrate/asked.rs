@@ -6,14 +6,14 @@ use clap::Args;
 use serde_json::Map;
 use taggant_model::generate::{Options, Sampler, Sampling, softmax};
 
-use super::super::contexts::{Context, Known};
+use super::super::contexts::{Context, cut};
 use super::super::output::Stages;
 use super::super::serve::{Serving, serve};
 use super::super::{Failure, rows};
 use crate::case::material::Answer;
 use crate::case::plan::{contexts, prompts_sha256};
 use crate::source::model::{Loaded, embedded};
-use crate::source::text::{BadLines, Content, Kind, Prompt, Row};
+use crate::source::text::{BadLines, Content, Distribution, Kind, Prompt, Row};
 use crate::token::TokenId;
 
 #[derive(Debug, Args)]
@@ -138,7 +138,7 @@ fn behind(
         let before = *before as usize;
         let row = &mut logits[(answer.prompt.len() + before - 1) * size..][..size];
         softmax(row, 1.0);
-        let q = Known::of(row.to_vec(), top);
+        let q = cut(Distribution::Whole(row.to_vec()), top);
         Context { cluster, prompt: answer.prompt.clone(), before: answer.response[..before].to_vec(), q }
     };
     Ok(contexts.iter().map(context).collect())

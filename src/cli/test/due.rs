@@ -5,13 +5,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::contexts::{Context, Known};
+use super::super::contexts::Context;
 use super::super::{Failure, rows};
 use crate::case::material::Answer;
 use crate::case::plan::{Planned, SealedPlan, contexts, documents_sha256, prompts_sha256};
 use crate::key::Secret;
 use crate::score::Reading;
-use crate::source::text::{BadLines, Kind, Row};
+use crate::source::text::{BadLines, Distribution, Kind, Row};
 use crate::token::TokenId;
 
 /// A distribution that is due.
@@ -134,6 +134,13 @@ pub(super) fn rows_of(file: &Path, due: &[Due], answers: &[Answer]) -> Result<Ve
             let what = format!("the row that is due here is {number}:{before}: its context is another one");
             return Err(at(row.line, field, what));
         }
+        if matches!(context.q, Distribution::Top(_)) {
+            return Err(at(
+                row.line,
+                "q",
+                "holds some tokens, and the plan asks for every token's probability".to_owned(),
+            ));
+        }
         let (length, first) = (size(&context), contexts.first().map(size));
         if first.is_some_and(|first| first != length) {
             return Err(at(
@@ -155,7 +162,7 @@ fn size(context: &Context) -> usize {
 /// The probabilities of a context that was read from a row.
 pub(super) fn whole(context: &Context) -> &[f32] {
     match &context.q {
-        Known::Whole(q) => q,
-        Known::Top(_) => &[],
+        Distribution::Whole(q) => q,
+        Distribution::Top(_) => &[],
     }
 }
