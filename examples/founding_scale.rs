@@ -110,7 +110,7 @@ fn test(book: &Book, picks: &Picks<'_>, planted: &[Planted], excess: f64, seed: 
         })
         .collect();
     let evidence = Evidence::new(book, &asked, 1, Scoring::First).unwrap();
-    Summary::of(evidence.open(picks)).unwrap()
+    Summary::of(evidence.open(picks).unwrap()).unwrap()
 }
 
 fn power_by_simulation(hits: Hits, slots: u64, excess: f64) -> f64 {

@@ -16,6 +16,7 @@ pub mod figure;
 mod judge;
 pub mod material;
 pub mod plan;
+mod prompts;
 pub mod report;
 
 use serde::{Deserialize, Serialize};
@@ -189,6 +190,19 @@ pub enum CaseError {
         /// What is wrong.
         error: MaterialError,
     },
+    /// Prompts that carry the mark themselves: an innocent that takes up their words would show it.
+    #[error(
+        "test {test}: the plan's prompts carry the mark of epoch {epoch} themselves (log10 p {log10_p:.1}): an innocent that takes \
+         up their words would show it; write prompts with the mark off, and plan again"
+    )]
+    MarkedPrompts {
+        /// The test.
+        test: String,
+        /// The epoch whose mark they carry.
+        epoch: String,
+        /// log10 of their p.
+        log10_p: f64,
+    },
     /// Rows that cannot be scored.
     #[error("test {test}: {error}")]
     Score {
@@ -248,7 +262,9 @@ fn found(
             (summary, Skipped::default(), Some(readings))
         }
         _ => {
-            let (summary, skipped) = material.test(plan, test, &scheme(plan, test, keys)?)?;
+            let scheme = scheme(plan, test, keys)?;
+            prompts::check(plan, test, material, &scheme)?;
+            let (summary, skipped) = material.test(plan, test, &scheme)?;
             (summary, skipped, None)
         }
     };
@@ -359,6 +375,21 @@ mod tests {
         assert!(matches!(refused, Err(CaseError::Score { error: ScoreError::Expectation, .. })));
         draft.material[0].content = Content::Text(Vec::new());
         assert!(analyse(&plan, &draft.material, None, &draft.keys()).is_err());
+    }
+
+    #[test]
+    fn a_position_that_was_read_twice_is_refused() {
+        let mut draft = fixture::draft();
+        for material in &mut draft.material {
+            if let Content::Reading(reading) = &mut material.content {
+                let mut again = reading.rows[0].clone();
+                again.coefficients.pop();
+                reading.rows.push(again);
+            }
+        }
+        let plan = draft.plan.clone().seal("2026-11-23T09:00:00Z").unwrap();
+        let refused = analyse(&plan, &draft.material, None, &draft.keys());
+        assert!(matches!(refused, Err(CaseError::Material { error: MaterialError::RowTwice { .. }, .. })));
     }
 
     #[test]

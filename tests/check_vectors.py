@@ -471,6 +471,45 @@ def check_lattice(file):
         close(ln(sum(mass for value, mass in law.items() if value >= case["k"])), case["ln_p"], case["name"])
 
 
+def check_lattice_hard(file):
+    """Counts by value in whole numbers; the units of large cases as one binomial law."""
+    for case in file["cases"]:
+        groups = [(group["coefficient"], *group["gamma"], group["count"]) for group in case["groups"]]
+        ways, total = (units_and_others if groups[0][3] > 1000 else ways_of)(groups)
+        for k, ln_p in case["tails"]:
+            found = sum(count for value, count in ways.items() if value >= k)
+            close(ln_of(found, total), ln_p, case["name"])
+
+
+def ways_of(groups):
+    ways, total = {0: 1}, 1
+    for a, up, of, count in groups:
+        for _ in range(count):
+            new = {}
+            for value, n in ways.items():
+                new[value] = new.get(value, 0) + n * (of - up)
+                new[value + a] = new.get(value + a, 0) + n * up
+            ways, total = new, total * of
+    return ways, total
+
+
+def units_and_others(groups):
+    (_, up, of, count), others = groups[0], groups[1:]
+    units = [(of - up) ** count]
+    for hits in range(count):
+        units.append(units[-1] * (count - hits) * up // ((hits + 1) * (of - up)))
+    found, (ways, total) = {}, ways_of(others)
+    for value, n in ways.items():
+        for hits, more in enumerate(units):
+            found[value + hits] = found.get(value + hits, 0) + n * more
+    return found, total * of**count
+
+
+def ln_of(part, whole):
+    """ln (part / whole) with the digits of the complement where that is small."""
+    return ln(Fraction(part, whole)) if 2 * part < whole else math.log1p(-float(Fraction(whole - part, whole)))
+
+
 def coins_ln_tail(coins, k):
     """ln P(a sum of independent coins >= k), coins given as (coefficient, threshold, bits), in whole numbers."""
     law, total = {0: 1}, 1

@@ -12,7 +12,7 @@ use taggant::stat::Rate;
 use taggant::stat::chernoff::chernoff_ln_sf;
 use taggant::stat::confidence::{Bounds, ConfidenceError, ConfidenceSequence};
 use taggant::stat::cumulant::{RealLaw, RealTerm};
-use taggant::stat::eprocess::{EProcess, Grid, Observed};
+use taggant::stat::eprocess::{EProcess, Grid, Observed, best_bet};
 use taggant::stat::estimate::{Cluster, ratio_estimate};
 use taggant::stat::math::{ln, log_sum_exp, normal_z, to_f64};
 use taggant::stat::multiple::binomial_upper_limit;
@@ -516,39 +516,65 @@ mod pooled_laws {
 mod stopping {
     use super::*;
 
-    /// Runs of a metered probing: batches of 60 coins of chance ¼ + `shift`, until the e-process passes 1/α.
-    fn stopping_coins(shift: f64, runs: u64, most: u64) -> Vec<u64> {
-        let quarter = Rate::new(1, 4).unwrap();
-        let law = RealLaw::Bernoulli { coefficient: 1.0, rate: quarter };
+    fn quarter() -> Rate {
+        Rate::new(1, 4).unwrap()
+    }
+
+    /// Runs of a metered probing: batches of 60 coins of chance ¼ + `shift`, until the e-process passes 1/α. As shares of
+    /// `fixed` draws: mean, median and 90th percentile.
+    fn stopping(grid: &Grid, shift: f64, fixed: u64) -> [f64; 3] {
+        let law = RealLaw::Bernoulli { coefficient: 1.0, rate: quarter() };
         let run = |seed: u64| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let mut process = EProcess::new(Grid::bounded(1.0).unwrap());
-            for batch in 1..=most.div_ceil(60) {
+            let mut process = EProcess::new(grid.clone());
+            for batch in 1..=(20 * fixed).div_ceil(60) {
                 let sum = (0..60).filter(|_| share(&mut rng) < 0.25 + shift).count() as u64;
                 let ln_e = process.batch(&[Observed { law: &law, count: 60, sum: to_f64(sum) }]).unwrap();
                 if ln_e >= ln(1e5) {
-                    return batch * 60;
+                    return to_f64(batch * 60) / to_f64(fixed);
                 }
             }
-            u64::MAX
+            f64::INFINITY
         };
-        (0..runs).map(run).collect()
+        let mut ended: Vec<f64> = (0..400).map(run).collect();
+        ended.sort_unstable_by(f64::total_cmp);
+        [ended.iter().sum::<f64>() / 400.0, ended[200], ended[360]]
+    }
+
+    /// The fixed number of the exact binomial test for α = 1e-5 and power 0.9.
+    fn fixed(shift: f64) -> u64 {
+        Hits::of_coins(quarter()).needed(shift, ln(1e-5), 0.9).unwrap()
     }
 
     #[test]
     fn an_e_process_costs_no_more_draws_than_a_fixed_number_on_average() {
-        // α = 1e-5, power 0.9: the fixed number of the exact binomial test, and the mixture over λ by default.
-        let hits = Hits::of_coins(Rate::new(1, 4).unwrap());
         for shift in [0.02, 0.035, 0.05, 0.08, 0.15] {
-            let fixed = hits.needed(shift, ln(1e-5), 0.9).unwrap();
-            let mut coins = stopping_coins(shift, 400, 20 * fixed);
-            coins.sort_unstable();
-            let mean = coins.iter().map(|n| to_f64(*n)).sum::<f64>() / 400.0 / to_f64(fixed);
-            let [median, ninth] = [200, 360].map(|at: usize| to_f64(coins[at]) / to_f64(fixed));
+            let fixed = fixed(shift);
+            let [mean, median, ninth] = stopping(&Grid::bounded(1.0).unwrap(), shift, fixed);
             println!(
                 "shift {shift}: fixed {fixed}; stopping / fixed: mean {mean:.2}, median {median:.2}, 90 % {ninth:.2}"
             );
             assert!(mean < 1.1 && ninth < 1.6, "shift {shift}: mean {mean}, 90th percentile {ninth}");
         }
+    }
+
+    #[test]
+    fn bets_around_a_planned_effect_cost_fewer_draws_and_no_more_where_the_effect_is_another() {
+        let default = Grid::bounded(1.0).unwrap();
+        for shift in [0.02, 0.05, 0.08, 0.15] {
+            let planned = default.clone().around(best_bet(quarter(), shift).unwrap()).unwrap();
+            let [mean, _, ninth] = stopping(&planned, shift, fixed(shift));
+            println!("planned shift {shift}: stopping / fixed: mean {mean:.2}, 90 % {ninth:.2}");
+            assert!(mean <= 1.0 && ninth <= 1.6, "shift {shift}: mean {mean}, 90th percentile {ninth}");
+            for other in [0.5, 2.0] {
+                let (effect, fixed) = (other * shift, fixed(other * shift));
+                let [around, plain] = [&planned, &default].map(|grid| stopping(grid, effect, fixed)[0]);
+                println!("  an effect of {effect} instead: mean {around:.2}, by default {plain:.2}");
+                assert!(around <= plain + 0.02, "planned {shift}, found {effect}: {around} and {plain}");
+            }
+        }
+        assert_eq!(best_bet(quarter(), 0.75), None);
+        assert_eq!(best_bet(quarter(), 0.0), None);
+        assert!(default.around(f64::NAN).is_err());
     }
 }

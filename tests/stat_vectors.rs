@@ -46,6 +46,20 @@ fn lattice_tails_are_never_below_the_truth_and_close_to_it() {
 }
 
 #[test]
+fn tails_that_are_hard_are_never_below_the_truth_and_close_to_it() {
+    for case in cases(&vectors(include_str!("vectors/lattice_hard.json"))["cases"]) {
+        for answer in cases(&case["tails"]) {
+            let truth = real(&answer[1]);
+            let tail = lattice_ln_sf(&terms(case), signed(&answer[0])).unwrap();
+            let slack = tail.ln_p - truth;
+            let name = format!("{}, {}: {tail:?} for {truth}", case["name"], answer[0]);
+            assert!(slack >= -f64::EPSILON * truth.abs() && slack <= 1e-9 * truth.abs().max(1.0), "{name}");
+            assert!(tail.ln_p <= 0.0, "{name}");
+        }
+    }
+}
+
+#[test]
 fn chernoffs_bound_is_never_below_the_known_answers() {
     for case in cases(&vectors(include_str!("vectors/tails.json"))["weighted"]) {
         let coefficients: Vec<f64> = cases(&case["coefficients"]).iter().map(real).collect();

@@ -309,7 +309,7 @@ impl<'a> Service<'a> {
         let served = |slot: &&Likelihoods| self.canaries.arm(slot.pick.slot) != Arm::Sentinel;
         let exposed: Vec<Likelihoods> = weighed.iter().filter(served).cloned().collect();
         let evidence = Evidence::of_likelihoods(self.book(), &exposed)?;
-        let draws = evidence.open(&self.canaries.picks());
+        let draws = evidence.open(&self.canaries.picks())?;
         let redrawn = self.redrawn(&evidence)?;
         let answers: Vec<Vec<Answer>> =
             favourites(self.book(), &weighed)?.into_iter().map(|answer| vec![answer]).collect();
@@ -322,7 +322,7 @@ impl<'a> Service<'a> {
         let mut rejected = [0; 3];
         for key in 0..2_000 {
             let key = students::epoch_key(&self.purpose(&format!("key {key} that served nobody")))?;
-            let ln_p = verdict_tail(evidence.open(&self.book().picks(&key)))?.0;
+            let ln_p = verdict_tail(evidence.open(&self.book().picks(&key))?)?.0;
             for (count, n) in rejected.iter_mut().zip([10.0_f64, 100.0, 1_000.0]) {
                 *count += u32::from(ln_p <= -n.ln());
             }
@@ -353,7 +353,7 @@ impl<'a> Service<'a> {
             answers.push(found);
         }
         let exposure = self.exposure(&answers)?;
-        let draws = exposure.open(&self.canaries.picks());
+        let draws = exposure.open(&self.canaries.picks())?;
         let summary =
             if draws.as_slice().is_empty() { Summary::without_draws(None) } else { Summary::of(draws)? };
         let (route, naming) = (self.route(&answers, PROBES)?, self.naming(&answers, PROBES)?);

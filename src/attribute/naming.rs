@@ -133,7 +133,7 @@ impl Naming {
                 })
                 .collect();
             let evidence = Evidence::new(book, &asked, probes, Scoring::First)?;
-            Ok(Test::of(account, evidence.open(picks))?)
+            Ok(Test::of(account, evidence.open(picks)?)?)
         };
         let tests: Result<Vec<Test>, NamingError> = asked_for.iter().map(test).collect();
         Ok(Self::of(tests?, ln_alpha)?)

@@ -351,7 +351,7 @@ impl SealedRoute {
         if asked.is_empty() {
             return Ok(None);
         }
-        let draws = Evidence::new(book, &asked, self.plan.probes, Scoring::First)?.open(picks);
+        let draws = Evidence::new(book, &asked, self.plan.probes, Scoring::First)?.open(picks)?;
         let scored = draws.as_slice().len() as u64;
         let hits = draws.as_slice().iter().filter(|draw| draw.value() > 0.0).count() as u64;
         let expected = draws.as_slice().iter().map(|draw| draw.law().mean()).sum();

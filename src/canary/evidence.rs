@@ -71,6 +71,9 @@ pub enum EvidenceError {
     /// A slot or sibling that the book does not have.
     #[error("slot {0} is not in the book, or an answer names a sibling that it does not have")]
     Unknown(u64),
+    /// A slot whose pick cannot be opened.
+    #[error("slot {}: the key of its pick was not handed over; hand over those of all slots that were asked", .0.slot)]
+    NoKey(Pick),
     /// Log-probabilities that are not one finite number a sibling.
     #[error("slot {0} needs one finite log-probability for each of its {1} siblings")]
     Likelihoods(u64, usize),
@@ -143,8 +146,19 @@ impl Evidence {
     }
 
     /// Opens the picks under an epoch's key, one draw a slot.
-    pub fn open(&self, picks: &Picks<'_>) -> Draws {
-        self.choices.open(picks.origin(), |pick| picks.sibling(pick).unwrap_or_default())
+    ///
+    /// # Errors
+    /// A slot whose key was not handed over. Any pick in its place would be known beforehand, and slots that are left out
+    /// because their keys are not at hand would be a choice after the fact.
+    pub fn open(&self, picks: &Picks<'_>) -> Result<Draws, EvidenceError> {
+        let mut missing = None;
+        let draws = self.choices.open(picks.origin(), |pick| {
+            picks.sibling(pick).unwrap_or_else(|| {
+                missing.get_or_insert_with(|| pick.clone());
+                0
+            })
+        });
+        missing.map_or(Ok(draws), |pick| Err(EvidenceError::NoKey(pick)))
     }
 }
 
@@ -170,6 +184,7 @@ impl<'a> Sequence<'a> {
     /// As [`Evidence::new`]; a slot that was opened before stays as it was scored then.
     pub fn open(&mut self, asked: &Asked, picks: &Picks<'_>) -> Result<(), EvidenceError> {
         check(self.book, asked, self.probes, false)?;
+        let sibling = picks.sibling(&asked.pick).ok_or_else(|| EvidenceError::NoKey(asked.pick.clone()))?;
         if !self.opened.insert(asked.pick.clone()) {
             return Err(EvidenceError::Twice(asked.pick.clone()));
         }
@@ -177,7 +192,7 @@ impl<'a> Sequence<'a> {
             counts(self.book, asked, self.probes)?.into_iter().map(i32::try_from).collect();
         let scores = Scores::new(&counts.unwrap_or_default())?;
         let cluster = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
-        self.steps.push(Step::choice(scores, cluster, picks.sibling(&asked.pick).unwrap_or_default()));
+        self.steps.push(Step::choice(scores, cluster, sibling));
         Ok(())
     }
 

@@ -289,7 +289,7 @@ pub(super) fn test(
     let summary = match test.statistic.scoring() {
         Some(scoring) => {
             let evidence = Evidence::new(book, &asked, each, scoring).map_err(|error| fault(error.into()))?;
-            Summary::of(evidence.open(&picks))
+            Summary::of(evidence.open(&picks).map_err(|error| fault(error.into()))?)
         }
         None => {
             let mut sequence = Sequence::new(book, each);

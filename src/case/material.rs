@@ -160,6 +160,14 @@ pub enum MaterialError {
     /// A row that names a token twice.
     #[error("document {0}: a row names a token twice")]
     TokenTwice(u32),
+    /// Two rows at one position: which of them counts would be a choice after the fact.
+    #[error("document {document} has two rows at position {position}")]
+    RowTwice {
+        /// The document, from 0.
+        document: u32,
+        /// The position.
+        position: u32,
+    },
     /// Counts of windows that the plan does not ask for, or none where it does.
     #[error("the plan and the material differ in whether windows are weighed by exposure")]
     Exposure,
@@ -361,7 +369,10 @@ impl ReadingMaterial {
             if !row.coefficients.iter().all(|(token, _)| tokens.insert(token)) {
                 return Err(fault(MaterialError::TokenTwice(row.document)));
             }
-            rows.insert((row.document as usize, row.position as usize), &row.coefficients);
+            let (document, position) = (row.document, row.position);
+            if rows.insert((document as usize, position as usize), &row.coefficients).is_some() {
+                return Err(fault(MaterialError::RowTwice { document, position }));
+            }
         }
         let mut reading = Reading::new(scheme)?;
         let mut missing = None;

@@ -50,7 +50,9 @@ impl<I> Whole<I> {
             return Err(Weighted);
         }
         let inputs: Vec<&I> = self.entries.iter().map(|entry| &entry.input).collect();
-        let hits = candidates.iter().copied().zip(hits(&inputs)).collect();
+        // A candidate for whom no hits were counted stays in the correction, without any.
+        let hits = hits(&inputs).into_iter().chain(std::iter::repeat(0));
+        let hits = candidates.iter().copied().zip(hits).collect();
         Ok(Candidates { gamma, draws: inputs.len() as u64, hits })
     }
 }
@@ -59,3 +61,18 @@ impl<I> Whole<I> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("candidates are compared by a count of distinct draws: every coefficient must be 1")]
 pub struct Weighted;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Scale, Tally};
+    use super::*;
+
+    #[test]
+    fn a_candidate_whose_hits_were_not_counted_stays_in_the_correction() {
+        let mut tally = Tally::new();
+        (0..3).for_each(|input| tally.add(input, 1.0, 0));
+        let whole = tally.whole(Scale::Unit);
+        let found = whole.open_for(Gamma::new(1, 1).unwrap(), &(0..4).collect(), |_| vec![2]).unwrap();
+        assert_eq!(found.hits(), [(0, 2), (1, 0), (2, 0), (3, 0)]);
+    }
+}

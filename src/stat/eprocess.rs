@@ -14,12 +14,15 @@
 //!
 //! *Null assumption*: given everything seen before, each draw has the stated law; its coefficient, the choice
 //! of the draw and the decision to go on were fixed before it was opened; λ and `a_max` were planned. Broken by
-//! a draw that enters twice, by coefficients that saw the draw, and by a grid that was changed on the way.
+//! a draw that enters twice, by coefficients that saw the draw, and by a grid that was changed on the way. A process knows
+//! no draws: who resumes a saved one keeps, with the state, which were opened (a new reading would open their windows
+//! again), and goes on once: of two continuations of one state the better one is a choice after the fact.
 
 use serde::{Deserialize, Serialize};
 
 use super::cumulant::{LawError, RealLaw};
 use super::math::{exp, exp_m1, ln, ln_1p, log_sum_exp, to_f64};
+use super::rate::Rate;
 
 /// The bets of an e-process, planned beforehand: each (λ, share) plays its own game, all with the same weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +147,19 @@ impl Grid {
         Ok(Self { shares, ..self })
     }
 
+    /// The same with as many bets again around the one that suits a *planned* effect: 4, 5 and 4 games at 0.7, 1 and 1.4 times
+    /// `lambda` beside the 13 of the default. An effect as planned is found with a tenth fewer draws on average, half or
+    /// twice as large a one with no more than before: what it can cost is ln 2 of ln E, against the ln 13 that the
+    /// default spends on not knowing the effect. [`best_bet`] says which λ suits a coin.
+    ///
+    /// # Errors
+    /// A λ that is not positive and finite.
+    pub fn around(self, lambda: f64) -> Result<Self, EProcessError> {
+        let near = [(0.7, 4), (1.0, 5), (1.4, 4)].map(|(part, games)| vec![part * lambda; games]);
+        let lambdas = self.lambdas.into_iter().chain(near.into_iter().flatten()).collect();
+        Self::new(self.a_max, lambdas)?.with_shares(self.shares)
+    }
+
     /// The largest |coefficient| that was planned.
     #[must_use]
     pub fn a_max(&self) -> f64 {
@@ -184,6 +200,14 @@ impl Grid {
             && (count == 0 && sum <= slack || sum <= high * to_f64(count) + slack);
         if possible { Ok(()) } else { Err(EProcessError::Impossible { count, sum }) }
     }
+}
+
+/// The λ under which ln E of a coin with coefficient 1 grows fastest when its chance lies `shift` above `rate`: the log of the
+/// odds ratio (Kelly 1956). None unless the chance is then strictly between `rate` and 1.
+#[must_use]
+pub fn best_bet(rate: Rate, shift: f64) -> Option<f64> {
+    let chance = rate.p() + shift;
+    (shift > 0.0 && chance < 1.0).then(|| ln(chance / (1.0 - chance) / rate.odds()))
 }
 
 impl EProcess {

@@ -56,7 +56,8 @@ pub(super) fn ln_upper(groups: &[Group], k: u64) -> Result<Enclosed, TooWide> {
     let k = top - k + 1;
     let q = if k == top { top_atom(&flipped) } else { tilted_upper(&flipped, k)? };
     let estimate = ln_1m_exp(q.estimate.min(0.0));
-    let rounding = 8.0 * UNIT * estimate.abs();
+    // Near 0 doubles stand no closer than the smallest of them.
+    let rounding = 8.0 * UNIT * estimate.abs() + f64::MIN_POSITIVE;
     Ok(Enclosed {
         estimate,
         above: ln_1m_exp((q.estimate - q.below).min(0.0)) - estimate + rounding,

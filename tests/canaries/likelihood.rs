@@ -66,7 +66,12 @@ fn what_stands_out_in_its_slot_counts_and_what_is_liked_everywhere_does_not() {
         }
     }
     assert!(
-        Evidence::of_likelihoods(&BOOK, &liked).unwrap().open(&BOOK.picks(&key(1))).as_slice().is_empty()
+        Evidence::of_likelihoods(&BOOK, &liked)
+            .unwrap()
+            .open(&BOOK.picks(&key(1)))
+            .unwrap()
+            .as_slice()
+            .is_empty()
     );
 }
 
@@ -94,7 +99,7 @@ fn innocents_keep_the_level_and_prompts_chosen_after_the_pick_do_not() {
     for seed in 0..KEYS {
         let key = key(seed);
         let picks = BOOK.picks(&key);
-        right.push(verdict_tail(evidence.open(&picks)).unwrap().0);
+        right.push(verdict_tail(evidence.open(&picks).unwrap()).unwrap().0);
         let served: Vec<usize> =
             OPEN.iter().map(|slot| picks.sibling(&(*slot).into()).unwrap() as usize).collect();
         let hits = favourite.iter().zip(&served).filter(|(a, j)| **a == Answer::Sibling(**j)).count();
@@ -105,7 +110,7 @@ fn innocents_keep_the_level_and_prompts_chosen_after_the_pick_do_not() {
             };
             let chosen: Vec<Likelihoods> = suspect.iter().zip(&other).zip(&served).map(better).collect();
             let evidence = Evidence::of_likelihoods(&BOOK, &chosen).unwrap();
-            wrong.push(verdict_tail(evidence.open(&picks)).unwrap().0);
+            wrong.push(verdict_tail(evidence.open(&picks).unwrap()).unwrap().0);
         }
     }
     assert!(row("log-probabilities, strong tastes", &right));
@@ -123,7 +128,7 @@ fn students_whose_answers_never_name_a_sibling_are_found() {
         for slot in student.iter_mut().filter(|_| chance.with(0.4)) {
             slot.ln_p[picks.sibling(&slot.pick).unwrap() as usize] += 2.5;
         }
-        let draws = Evidence::of_likelihoods(&BOOK, &student).unwrap().open(&picks);
+        let draws = Evidence::of_likelihoods(&BOOK, &student).unwrap().open(&picks).unwrap();
         verdict_tail(draws).unwrap().0 <= (1e-6_f64).ln()
     };
     let found = (0..50).filter(found).count();

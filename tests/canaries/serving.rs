@@ -7,8 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant::canary::{
     Account, Answer, Arm, Arms, Asked, Book, CanaryBook, EMBEDDED, Evidence, EvidenceError, Families,
-    Matcher, Outcome, Pick, Plant, Policy, Problem, Refusal, Request, Role, Scoring, Sequence, SiblingSet,
-    WRITTEN, embedded_book, second_reading,
+    Matcher, OpenedKeys, Outcome, Pick, Plant, Policy, Problem, Refusal, Request, Role, Scoring, Sequence,
+    SiblingSet, WRITTEN, embedded_book, second_reading,
 };
 
 use crate::h0::fixed_key as key;
@@ -421,7 +421,7 @@ fn scores_are_made_from_all_answers_and_none_counts_for_none() {
     assert!(f[4] > f[9] && f[9] >= f[0] && f[0] == 0 && remembered[1].as_slice()[2] == 127, "{remembered:?}");
     assert!(remembered[2].is_constant());
     let key = key(9);
-    let draws = Evidence::new(&BOOK, &all, 3, Scoring::Counts).unwrap().open(&BOOK.picks(&key));
+    let draws = Evidence::new(&BOOK, &all, 3, Scoring::Counts).unwrap().open(&BOOK.picks(&key)).unwrap();
     assert_eq!(draws.as_slice().len(), 2, "a silent slot is no draw");
 }
 
@@ -435,7 +435,27 @@ fn picks_of_accounts_are_draws_of_their_own() {
     assert_eq!(all.len(), 16);
     let asked = |pick| Asked { pick, answers: vec![Answer::Sibling(3)] };
     let evidence = Evidence::new(&BOOK, &[asked(of("a")), asked(of("b"))], 1, Scoring::First).unwrap();
-    assert_eq!(evidence.open(&picks).as_slice().len(), 2);
+    assert_eq!(evidence.open(&picks).unwrap().as_slice().len(), 2);
+}
+
+#[test]
+fn a_slot_whose_key_was_not_handed_over_has_no_pick() {
+    let key = key(4);
+    let [kept, missing] = <[u64; 2]>::try_from(open_slots(2)).unwrap();
+    let handed_over = [key.scheme_key(&BOOK.label(kept).unwrap())];
+    let keys = OpenedKeys::new(key.epoch(), &handed_over);
+    let picks = BOOK.opened_picks(&keys);
+    // Were the first sibling taken for the pick, a suspect that likes the first would hit every time.
+    let asked = |slot: u64| Asked { pick: slot.into(), answers: vec![Answer::Sibling(0)] };
+    let open = |slots: &[u64]| {
+        let asked: Vec<Asked> = slots.iter().map(|slot| asked(*slot)).collect();
+        Evidence::new(&BOOK, &asked, 1, Scoring::First).unwrap().open(&picks)
+    };
+    assert_eq!(open(&[kept]).unwrap().as_slice().len(), 1);
+    assert_eq!(open(&[kept, missing]).unwrap_err(), EvidenceError::NoKey(missing.into()));
+    let mut sequence = Sequence::new(&BOOK, 1);
+    assert!(sequence.open(&asked(kept), &picks).is_ok());
+    assert_eq!(sequence.open(&asked(missing), &picks), Err(EvidenceError::NoKey(missing.into())));
 }
 
 #[test]
@@ -497,7 +517,7 @@ fn a_habit_switched_on_for_a_keyed_half_of_classes_is_a_draw_of_two() {
             .collect();
         let evidence = Evidence::new(&book, &asked, 4, Scoring::Counts).unwrap();
         assert_eq!(evidence.silent, 0, "an answer without the habit is an answer");
-        taggant::stat::verdict::verdict_tail(evidence.open(&picks)).unwrap().0
+        taggant::stat::verdict::verdict_tail(evidence.open(&picks).unwrap()).unwrap().0
     };
     // Whoever ends with questions by nature does so in both halves; only what follows the key's half rejects.
     for natural in [0, 30, 95] {

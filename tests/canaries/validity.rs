@@ -157,7 +157,7 @@ fn evidence_opens_the_picks_that_the_key_made() {
     let at = positions();
     for seed in 0..5 {
         let key = key(seed);
-        let opened = Summary::of(evidence.open(&BOOK.picks(&key))).unwrap();
+        let opened = Summary::of(evidence.open(&BOOK.picks(&key)).unwrap()).unwrap();
         let picks = &PICKS[seed as usize];
         let again = verdict_tail(evidence.choices().open(Origin([0; 32]), |pick| picks[at[pick]])).unwrap();
         assert_eq!(opened.ln_p, again.0);

@@ -11,6 +11,7 @@ pub fn statistic_sha256() -> Commitment {
         include_str!("../canaries.rs"),
         include_str!("../judge.rs"),
         include_str!("../material.rs"),
+        include_str!("../prompts.rs"),
         include_str!("../../key/prf.rs"),
         include_str!("../../key.rs"),
         include_str!("../../key/genesis.rs"),
@@ -68,7 +69,9 @@ pub fn matchers_sha256() -> Commitment {
     sha256_of(&[
         include_str!("../../canary/book.rs"),
         include_str!("../../canary/expand.rs"),
+        include_str!("../../canary/family.rs"),
         include_str!("../../canary/matching.rs"),
+        include_str!("../../canary/set.rs"),
         include_str!("../../canary/words.rs"),
     ])
 }

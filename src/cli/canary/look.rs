@@ -70,7 +70,7 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let evidence = Evidence::new(&book, &asked, arguments.probes, scoring)?;
     let key = secret.epoch_key(&arguments.keyed.epoch);
-    let draws = evidence.open(&book.picks(&key));
+    let draws = evidence.open(&book.picks(&key))?;
     let summary =
         if draws.as_slice().is_empty() { Summary::without_draws(None) } else { Summary::of(draws)? };
     let assumed = Assumed { accounts: 1, tilt: 0.0, recall: 0.01, siblings: 16, share: 1.0 };
