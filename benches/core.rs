@@ -7,14 +7,14 @@
     reason = "a benchmark prints, and may stop where it stands"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::time::Instant;
 
 use taggant::embed::Embedder;
-use taggant::key::{EpochKey, Secret};
+use taggant::key::{Audience, EpochKey, Secret};
 use taggant::scheme::{Arm, Spec};
-use taggant::score::{Bulk, Exchange, Provenance, TextStatistic, accounts, count};
+use taggant::score::{Bulk, Exchange, Provenance, TextStatistic, accounts, count, tenants};
 use taggant::sort::NoScratch;
 use taggant::stat::candidates::Named;
 use taggant::stat::verdict::Summary;
@@ -26,7 +26,8 @@ type Part = (&'static str, fn(&EpochKey));
 
 fn main() {
     let epoch = Secret::from_bytes([7; 32]).epoch_key(&"bench".parse().unwrap());
-    let parts: [Part; 3] = [("embedding", embedding), ("scoring", scoring), ("candidates", candidates)];
+    let parts: [Part; 4] =
+        [("embedding", embedding), ("scoring", scoring), ("candidates", candidates), ("tenants", of_tenants)];
     // `cargo bench --bench core -- scoring` runs one of them.
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     for (_, part) in
@@ -134,4 +135,25 @@ fn candidates(epoch: &EpochKey) {
     });
     println!("leaked text against {} accounts, each tested exactly, one core", every.len());
     println!("  payload/1/w2           {draws} draws, {:5.1} s, {found} named", time / 1e6);
+}
+
+/// A million leaked tokens against keys of tenants: some of them are timed, and 25,000 take that many times as long.
+fn of_tenants(epoch: &EpochKey) {
+    const KEYS: u32 = 20;
+    let exchanges = texts(2_000);
+    println!("leaked text against the keys of tenants, each tested exactly, one core");
+    for spec in
+        ["green/1/w1/b2/t1", "green/1/w2/b2/t1", "green/1/w4/b1/t1"].map(|spec| spec.parse::<Spec>().unwrap())
+    {
+        let evidence = count(spec.width(), &exchanges, TextStatistic::Distinct).unwrap();
+        let schemes: BTreeMap<u64, _> =
+            (0..KEYS).map(|n| (n.into(), spec.open_for(epoch, Audience::Tenant, &n.to_string()))).collect();
+        let mut draws = 0;
+        let time = best(2, 1, || draws = black_box(tenants(&evidence, &schemes).unwrap()).draws());
+        let each = 1e3 * time / f64::from(KEYS) / draws as f64;
+        println!(
+            "  {spec:<20} {draws} draws, {each:5.1} ns a key and draw, {:6.0} s for 25,000",
+            each * draws as f64 * 25e-6
+        );
+    }
 }

@@ -12,8 +12,10 @@ mod beacon;
 mod chacha;
 mod file;
 mod genesis;
+mod many;
 mod pick;
 pub mod prf;
+mod scattered;
 
 use std::fmt;
 use std::str::FromStr;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use candidates::{Candidates, Weighted};
+pub use candidates::{Candidates, Unlike, Weighted};
 pub use choice::{Choices, SIBLINGS_MAX, Scores, ScoresError, WholeChoice, WholeChoices};
 pub use foreign::{Correlation, Foreign, ForeignLaw, Offsets};
 pub use layers::{Layers, LayersError};

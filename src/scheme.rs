@@ -16,7 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::key::prf::{self, LaneBits, Lanes, Seed};
-use crate::key::{EpochKey, Label, LabelError, SchemeKey};
+use crate::key::{Audience, EpochKey, Label, LabelError, SchemeKey};
 use crate::law::{Law, Origin};
 use crate::token::{TokenId, Width};
 use green::Green;
@@ -101,8 +101,16 @@ impl Spec {
 
     /// This spec's behaviour under the keys of `epoch`.
     pub fn open(&self, epoch: &EpochKey) -> Scheme {
-        let keys: Vec<SchemeKey> =
-            self.labels(&self.label()).iter().map(|label| epoch.scheme_key(label)).collect();
+        self.under(epoch, &self.label())
+    }
+
+    /// The same under the keys that are for `id` alone, such as a tenant.
+    pub fn open_for(&self, epoch: &EpochKey, audience: Audience, id: &str) -> Scheme {
+        self.under(epoch, &self.label().audience(audience, id))
+    }
+
+    fn under(&self, epoch: &EpochKey, label: &Label) -> Scheme {
+        let keys: Vec<SchemeKey> = self.labels(label).iter().map(|label| epoch.scheme_key(label)).collect();
         Scheme::new(*self, &keys)
     }
 
@@ -530,7 +538,7 @@ mod tests {
     #[test]
     fn a_mix_opens_with_its_parts_and_its_coin() {
         let spec: Spec = "mix/1/64/green/1/w1/b1/t1/green/1/w2/b1/t1".parse().unwrap();
-        let labels = spec.labels(&spec.label().audience(crate::key::Audience::Cohort, "7"));
+        let labels = spec.labels(&spec.label().audience(Audience::Cohort, "7"));
         let ends = ["/part/0", "/part/1", "/coin"];
         assert!(labels.iter().zip(ends).all(|(label, end)| label.as_str().ends_with(end)), "{labels:?}");
         let epoch = crate::key::Secret::from_bytes([3; 32]).epoch_key(&"e".parse().unwrap());

@@ -22,6 +22,7 @@ mod reading;
 mod residual;
 mod rows;
 mod sums;
+mod tenants;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -45,6 +46,7 @@ pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
 pub use rows::{Prediction, Row, Weight, argmax, mass, residual, residual_of_known};
 pub use sums::Sums;
+pub use tenants::tenants;
 
 /// One prompt and its answer, as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -502,6 +504,9 @@ pub enum ScoreError {
     /// Candidates for a scheme that knows none.
     #[error("the scheme marks every account alike: there are no candidates to test")]
     NoAccounts,
+    /// Candidates with keys of their own are compared by counts of one chance.
+    #[error("keys are compared by how many draws are green under each: one green list for all of them")]
+    NoLists,
     /// Candidates are compared by counts.
     #[error(transparent)]
     Weighted(#[from] Weighted),

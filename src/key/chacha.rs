@@ -7,13 +7,13 @@
 use pulp::{Arch, Simd, WithSimd};
 
 /// "expand 32-byte k", RFC 8439, §2.3.
-const SIGMA: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
+pub(super) const SIGMA: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 /// Words of a block.
-const WORDS: usize = 16;
+pub(super) const WORDS: usize = 16;
 /// Bytes of a block.
 const BLOCK: usize = 4 * WORDS;
 /// Lanes of the widest registers there are.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Fills `bytes`, a whole number of blocks, with the keystream of `key` under a zero nonce from block `first` on.
 pub(super) fn fill(key: &[u8; 32], first: u32, bytes: &mut [u8]) {
@@ -56,7 +56,7 @@ impl WithSimd for Fill<'_> {
 
 /// Word w of every block.
 #[inline(always)]
-fn blocks<S: Simd>(simd: S, start: &[S::u32s; WORDS]) -> [S::u32s; WORDS] {
+pub(super) fn blocks<S: Simd>(simd: S, start: &[S::u32s; WORDS]) -> [S::u32s; WORDS] {
     let mut s = *start;
     for _ in 0..10 {
         quarter::<S, 0, 4, 8, 12>(simd, &mut s);

@@ -12,7 +12,7 @@ use sha2::compress256;
 use wide::u32x4;
 use zeroize::Zeroize;
 
-use super::chacha;
+use super::{chacha, many, scattered};
 use crate::token::TokenId;
 
 /// HMAC-SHA256 under a scheme key (RFC 2104), its two midstates kept: two compressions a window of up to 13 tokens.
@@ -56,9 +56,17 @@ impl WindowPrf {
         digest[32] = 0x80;
         let mut state = self.outer;
         end(&mut state, digest, 32);
-        let mut seed = Seed([0; 32]);
-        seed.0.as_chunks_mut().0.iter_mut().zip(state).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
-        seed
+        Seed::of_words(state)
+    }
+
+    /// The seeds of `windows`, which have equally many tokens, added to `seeds` in their order: quicker than one by one.
+    pub fn seeds(&self, windows: &[&[TokenId]], seeds: &mut Vec<Seed>) {
+        many::seeds(self, windows, seeds);
+    }
+
+    /// The states behind the key's own blocks, of the inner and the outer hash.
+    pub(super) fn midstates(&self) -> [[u32; 8]; 2] {
+        [self.inner, self.outer]
     }
 }
 
@@ -73,7 +81,7 @@ const BLOCK: usize = 64;
 const LENGTH: usize = 8;
 
 /// SHA-256's first state: FIPS 180-4, §5.3.3.
-const INITIAL: [u32; 8] =
+pub(super) const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 fn compress(state: &mut [u32; 8], block: &[u8; BLOCK]) {
@@ -100,6 +108,13 @@ fn message(tokens: &[TokenId]) -> [u8; BLOCK] {
 pub struct Seed([u8; 32]);
 
 impl Seed {
+    /// A seed from the words of a SHA-256 state.
+    pub(super) fn of_words(state: [u32; 8]) -> Self {
+        let mut seed = Self([0; 32]);
+        seed.0.as_chunks_mut().0.iter_mut().zip(state).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
+        seed
+    }
+
     /// The keystream of this window, at its start.
     pub fn keystream(&self) -> Keystream {
         Keystream(ChaCha20Rng::from_seed(self.0))
@@ -229,6 +244,15 @@ pub fn lanes(bits: LaneBits, coins: &[(Seed, TokenId); 4]) -> [u32; 4] {
         let at = coins[i].1 % a_block;
         blocks[(at / a_word) as usize].to_array()[i] >> (at % a_word * size) & bits.mask()
     })
+}
+
+/// How many of `coins` (the number of a seed in `seeds`, and a token) have a lane below `threshold`: the quickest way to
+/// count the hits of one key on a text.
+///
+/// # Panics
+/// A number beyond `seeds`.
+pub fn count_below(bits: LaneBits, threshold: u32, seeds: &[Seed], coins: &[(u32, TokenId)]) -> u64 {
+    scattered::count_below(bits, threshold, seeds, coins)
 }
 
 /// Word w of block `at[i].1` under seed `at[i].0`, as `[w][i]` (RFC 8439, §2.3; the nonce is zero).

@@ -103,6 +103,11 @@ impl Green {
         self.prf.seed(window)
     }
 
+    /// The seeds of windows of its width, added to `seeds` in their order.
+    pub fn seeds(&self, windows: &[&[TokenId]], seeds: &mut Vec<Seed>) {
+        self.prf.seeds(windows, seeds);
+    }
+
     /// Whether `token` is green at the window of `seed`.
     pub fn is_green(&self, seed: &Seed, token: TokenId) -> bool {
         seed.lane(self.bits, token) < self.threshold

@@ -64,6 +64,11 @@ impl Accounts {
         self.prf.seed(window)
     }
 
+    /// Which key the bits are of.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// The chance that an account's bit is 1.
     pub fn gamma(&self) -> Gamma {
         gamma()
@@ -94,7 +99,7 @@ impl Payload {
 
     /// Which key these bits are of: the same for every account.
     pub fn origin(&self) -> Origin {
-        self.accounts.origin
+        self.accounts.origin()
     }
 
     /// The seed of a window.

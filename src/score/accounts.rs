@@ -41,7 +41,7 @@ pub fn accounts(
         };
         accounts.iter().map(hits).collect()
     };
-    Ok(evidence.whole.open_for(bits.gamma(), accounts, count)?)
+    Ok(evidence.whole.open_for(bits.gamma(), accounts, [bits.origin()].into(), count)?)
 }
 
 /// Hits of accounts 512 · `stream` to 512 · `stream` + 511.

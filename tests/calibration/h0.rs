@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use taggant::key::Secret;
+use taggant::key::{EpochKey, Secret};
 use taggant::law::Draws;
 use taggant::scheme::{Scheme, Spec};
 use taggant::score::{Evidence, Exchange, Provenance};
@@ -27,10 +27,14 @@ pub(crate) const VOCABULARY: u32 = 500;
 pub(crate) const LEVELS: [u64; 3] = [20, 100, 1_000];
 
 pub(crate) fn scheme(spec: &str, key: u64) -> Scheme {
+    spec.parse::<Spec>().unwrap().open(&epoch_key(key))
+}
+
+/// The epoch key that schemes of `key` are opened under.
+pub(crate) fn epoch_key(key: u64) -> EpochKey {
     let mut bytes = [0; 32];
     ChaCha8Rng::seed_from_u64(key).fill_bytes(&mut bytes);
-    let epoch = Secret::from_bytes(bytes).epoch_key(&"2026-q4".parse().unwrap());
-    spec.parse::<Spec>().unwrap().open(&epoch)
+    Secret::from_bytes(bytes).epoch_key(&"2026-q4".parse().unwrap())
 }
 
 /// A value for each of the first `keys` keys of `spec`.

@@ -22,4 +22,5 @@ mod reading;
 mod rows;
 mod schemes;
 mod tails;
+mod tenants;
 mod text;

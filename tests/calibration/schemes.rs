@@ -194,7 +194,7 @@ fn text_marked_for_one_account_says_nothing_of_another() {
 }
 
 /// Text in which most tokens are an account's own.
-fn marked(arm: &Arm, key: u64) -> Vec<Exchange> {
+pub(crate) fn marked(arm: &Arm, key: u64) -> Vec<Exchange> {
     let mut chance = ChaCha8Rng::seed_from_u64(2_000_000 + key);
     let mut text = vec![chance.next_u32() % 500];
     while text.len() < 300 {
