@@ -18,6 +18,7 @@ pub mod cohort;
 pub mod feasibility;
 mod naming;
 mod route;
+mod traffic;
 
 use std::fmt;
 
@@ -27,9 +28,10 @@ pub use cohort::Cohorts;
 pub use feasibility::{Assumed, Feasibility};
 pub use naming::{Candidate, FAMILY_WISE, Naming, NamingError, Test, Twice};
 pub use route::{
-    Accounts, ArmRate, Compared, FORMAT as ROUTE_FORMAT, Keyed, LeakRatio, Probed, Route, RouteError,
-    RouteOutcome, RoutePlan, SealedRoute,
+    ArmRate, Campaign, Compared, Exposure, FORMAT as ROUTE_FORMAT, Keyed, Probed, Ratio, Route, RouteError,
+    RouteOutcome, RoutePlan, Rungs, SealedRoute, SealedRouteFile,
 };
+pub use traffic::{Accounts, Traffic};
 
 use crate::stat::verdict::Summary;
 
@@ -138,6 +140,14 @@ impl Ladder {
     }
 }
 
+impl Claim {
+    /// Whether it says what the suspect learned, not only what it was exposed to.
+    #[must_use]
+    pub fn is_learned(self) -> bool {
+        matches!(self, Self::Route | Self::Account)
+    }
+}
+
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -148,7 +158,9 @@ impl fmt::Display for Claim {
                 "learned from answers served to these accounts, more than from as many served to others; that they \
                  were republished is not excluded"
             }
-            Self::Account => "learned from answers served to the accounts named",
+            Self::Account => {
+                "learned from answers served to the accounts named; that they were republished is not excluded"
+            }
         })
     }
 }

@@ -307,6 +307,19 @@ def check_attribution(file):
         close(ln_p, case["ln_p"], "cohort tail")
 
 
+def check_traffic(file):
+    """What commits to who asked for which slot."""
+    size = lambda text: len(text.encode()).to_bytes(8, "little") + text.encode()
+    for case in file["cases"]:
+        text = b"taggant/1/traffic\0" + bytes.fromhex(case["accounts"]["salt"])
+        for slot in sorted(case["traffic"], key=lambda slot: slot["slot"]):
+            text += struct.pack("<Q", slot["slot"]) + size(slot["period"]) + struct.pack("<I", slot["ordinary"])
+            text += struct.pack("<Q", len(slot["campaign"]))
+            for id in sorted(slot["campaign"], key=str.encode):
+                text += size(id) + struct.pack("<I", slot["campaign"][id])
+        same(sha(text).hex(), case["commitment"], "traffic")
+
+
 def cohort_of(key, account, cohorts):
     return pick_of(expand(key, f"cohort/1/c{cohorts}/for/account/{sha(account.encode()).hex()}"), cohorts)
 

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use taggant::attribute::{
-    Accounts, Assumed, Claim, FAMILY_WISE, Ladder, Naming, Probed, ROUTE_FORMAT, Registered, Route, RoutePlan,
+    Accounts, Assumed, Claim, Exposure, FAMILY_WISE, Ladder, Naming, Probed, ROUTE_FORMAT, Registered, Route,
+    RoutePlan, Rungs, Traffic,
 };
 use taggant::canary::{
     Account, Answer, Arm, Arms, Asked, Book, CanaryBook, Evidence, Likelihoods, Matcher, Outcome, Pick,
@@ -383,29 +384,32 @@ impl<'a> Service<'a> {
     fn route(&self, answers: &[Vec<Answer>], probes: usize) -> Result<Route> {
         let ids: BTreeSet<String> = (0..CAMPAIGN).map(|at| Self::account(at, Role::Campaign)).collect();
         let accounts = Accounts { salt: "5c".repeat(32).parse()?, ids };
+        let probed: Vec<Probed> = (0..)
+            .zip(self.slots.iter().zip(answers))
+            .map(|(at, (slot, answers))| {
+                let campaign = [(Self::account(at, Role::Campaign), SERVES as u32)].into();
+                let ordinary = SERVES as u32;
+                let traffic = Traffic { slot: *slot, period: "all".to_owned(), campaign, ordinary };
+                Probed { traffic, answers: answers.clone() }
+            })
+            .collect();
         let plan = RoutePlan {
             format: ROUTE_FORMAT.to_owned(),
             book: self.book().sha256(),
             epoch: self.canaries.picks().epoch().clone(),
             accounts: accounts.commitment(),
+            traffic: accounts.traffic_commitment(probed.iter().map(|slot| &slot.traffic)),
             arms: ARMS,
+            rate: 1.0,
+            campaign_rate: 1.0,
             per_account: true,
             serve_cap: SERVES as u32,
             probes,
             alpha: ROUTE_ALPHA,
             control_alpha: 0.01,
+            rungs: Rungs { exposure: Exposure::Canaries {}, campaign: None, cohorts: None, accounts: true },
         };
-        let probed: Vec<Probed> = (0..)
-            .zip(self.slots.iter().zip(answers))
-            .map(|(at, (slot, answers))| Probed {
-                slot: *slot,
-                period: "all".to_owned(),
-                campaign: [(Self::account(at, Role::Campaign), SERVES as u32)].into(),
-                ordinary: SERVES as u32,
-                answers: answers.clone(),
-            })
-            .collect();
-        Ok(plan.seal()?.test(self.book(), &self.canaries.picks(), &accounts, &probed)?)
+        Ok(plan.seal("in this run")?.test(self.book(), &self.canaries.picks(), &accounts, &probed)?)
     }
 
     fn naming(&self, answers: &[Vec<Answer>], probes: usize) -> Result<Naming> {

@@ -143,13 +143,25 @@ impl Assumed {
         Feasibility { what: format!("one of {cohorts} cohorts"), needed, unit: Unit::ScoredTokens, have }
     }
 
+    /// Whether `have` slots that anybody was served show exposure: recall above 1/K.
+    ///
+    /// # Errors
+    /// Fewer than two siblings.
+    pub fn exposure_by_canaries(&self, ln_alpha: f64, have: u64) -> Result<Feasibility, RateError> {
+        self.by_slots("showing exposure", ln_alpha, have)
+    }
+
     /// Whether `have` slots of the campaign's arm show a route, half (a): recall above 1/K.
     ///
     /// # Errors
     /// Fewer than two siblings.
     pub fn route(&self, ln_alpha: f64, have: u64) -> Result<Feasibility, RateError> {
+        self.by_slots("showing the route", ln_alpha, have)
+    }
+
+    fn by_slots(&self, what: &str, ln_alpha: f64, have: u64) -> Result<Feasibility, RateError> {
         let needed = Hits::of_slots(self.siblings)?.needed(self.recall, ln_alpha, POWER).map(to_f64);
-        Ok(Feasibility { what: "showing the route".to_owned(), needed, unit: Unit::Slots, have })
+        Ok(Feasibility { what: what.to_owned(), needed, unit: Unit::Slots, have })
     }
 
     /// Whether one account of all is named by token statistics at the family-wise level e^`ln_alpha`.

@@ -9,90 +9,29 @@
 //!
 //! Slots that nobody outside was served are a control: if they reject, keys, books or picks leaked, and no claim stands.
 
+mod arms;
+mod plan;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 
-use crate::canary::{Answer, Arm, Arms, Asked, Book, Evidence, EvidenceError, Pick, Picks, Scoring};
-use crate::key::{Commitment, Epoch};
-use crate::stat::estimate::exact_limits;
-use crate::stat::math::{ln, to_f64};
-use crate::stat::strata::{Stratum, stratified_ln_sf};
+use super::naming::{FAMILY_WISE, Naming, NamingError};
+use super::traffic::{Accounts, Traffic};
+use crate::canary::{Answer, Arm, Asked, Book, Evidence, EvidenceError, Pick, Picks, Scoring};
+use crate::key::Commitment;
+use crate::stat::math::ln;
 use crate::stat::tail::HypergeometricError;
-use crate::stat::verdict::{TestError, verdict_tail};
+use crate::stat::verdict::{Summary, TestError, verdict_tail};
 
-/// The format of a plan.
-pub const FORMAT: &str = "taggant/route-plan/1";
+pub use arms::{ArmRate, Compared, Ratio};
+pub use plan::{Campaign, Exposure, FORMAT, RoutePlan, Rungs, SealedRoute, SealedRouteFile};
 
-/// The account set F, with the salt of its commitment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Accounts {
-    /// 32 random bytes as 64 hexadecimal digits: ids could be guessed.
-    pub salt: Commitment,
-    /// Their ids.
-    pub ids: BTreeSet<String>,
-}
-
-impl Accounts {
-    /// SHA-256(`"taggant/1/accounts" ‖ 0x00 ‖ salt ‖ u64le(length of id) ‖ id ‖ …`), ids in the order of their bytes.
-    pub fn commitment(&self) -> Commitment {
-        let mut hash = Sha256::new();
-        hash.update(b"taggant/1/accounts\0");
-        hash.update(self.salt.0);
-        for id in &self.ids {
-            hash.update((id.len() as u64).to_le_bytes());
-            hash.update(id.as_bytes());
-        }
-        Commitment(hash.finalize().into())
-    }
-}
-
-/// What is fixed before any hit is seen. No field has a default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RoutePlan {
-    /// Always [`FORMAT`].
-    pub format: String,
-    /// The book.
-    pub book: Commitment,
-    /// The epoch.
-    pub epoch: Epoch,
-    /// [`Accounts::commitment`] of F.
-    pub accounts: Commitment,
-    /// The arms as they were served.
-    pub arms: Arms,
-    /// Whether accounts of F had picks of their own.
-    pub per_account: bool,
-    /// How often a slot was planted at most, in either arm.
-    pub serve_cap: u32,
-    /// Answers of the suspect to a slot, of which the first is scored.
-    pub probes: usize,
-    /// The level that either half must reach.
-    pub alpha: f64,
-    /// The level at which the control blocks.
-    pub control_alpha: f64,
-}
-
-/// A plan that was checked and hashed, and cannot be changed any more.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SealedRoute {
-    plan: RoutePlan,
-    sha256: Commitment,
-}
-
-/// One probed slot: who asked for it, and what the suspect answered. Nothing here says what was planted.
+/// One probed slot, and what the suspect answered. Nothing here says what was planted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probed {
-    /// The slot.
-    pub slot: u64,
-    /// The period in which it was asked for, such as a week.
-    pub period: String,
-    /// Requests of each account of F that belonged to the slot, whatever its arm.
-    pub campaign: BTreeMap<String, u32>,
-    /// Requests of ordinary accounts that belonged to it, whatever its arm.
-    pub ordinary: u32,
+    /// The slot, and who asked for it.
+    pub traffic: Traffic,
     /// The suspect's answers.
     pub answers: Vec<Answer>,
 }
@@ -119,6 +58,8 @@ pub struct Route {
 /// Hits against the picks of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Keyed {
+    /// Slots (and accounts, where these have picks of their own) that were to be served.
+    pub slots: u64,
     /// Slots (and accounts, where these have picks of their own) whose answer names a sibling.
     pub draws: u64,
     /// Those that name the one picked.
@@ -127,48 +68,6 @@ pub struct Keyed {
     pub expected: f64,
     /// The exact tail.
     pub ln_p: f64,
-}
-
-/// The arms on slots for which both had enough requests.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Compared {
-    /// Strata of class × period with slots in both arms.
-    pub strata: u64,
-    /// F's arm.
-    pub campaign: ArmRate,
-    /// The ordinary arm.
-    pub ordinary: ArmRate,
-    /// The stratified hypergeometric tail.
-    pub ln_p: f64,
-    /// Excess recall of F's arm over that of the ordinary one: leakage explains the difference if F's answers leak this
-    /// many times as often as those of others.
-    pub leak_ratio: LeakRatio,
-}
-
-/// Recall in one arm.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ArmRate {
-    /// Slots.
-    pub slots: u64,
-    /// Hits.
-    pub hits: u64,
-    /// Hits by chance: 1/K for each answer that names a sibling.
-    pub expected: f64,
-    /// Hits per slot less those by chance.
-    pub excess: f64,
-    /// Its interval, each end wrong with probability at most 0.0125.
-    pub interval: [f64; 2],
-}
-
-/// A ratio of two excesses; an end that is missing is infinite.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct LeakRatio {
-    /// The estimate.
-    pub estimate: Option<f64>,
-    /// The lower end of its 95 % interval.
-    pub at_least: Option<f64>,
-    /// The upper end.
-    pub at_most: Option<f64>,
 }
 
 /// What follows for the route.
@@ -195,7 +94,10 @@ pub enum RouteError {
         /// What to write.
         problem: &'static str,
     },
-    /// Another book, key or account set than the plan's.
+    /// A plan that was changed after it was sealed.
+    #[error("the plan is not the one that was sealed: its SHA-256 is another")]
+    Seal,
+    /// Another book, key, account set or traffic than the plan's.
     #[error("the {0} is not the one that the plan was sealed with")]
     Other(&'static str),
     /// An account outside F.
@@ -215,6 +117,9 @@ pub enum RouteError {
     /// Answers that are no evidence.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    /// Accounts that cannot be tested.
+    #[error(transparent)]
+    Naming(#[from] NamingError),
     /// A sum beyond what is exact.
     #[error(transparent)]
     Test(#[from] TestError),
@@ -223,47 +128,7 @@ pub enum RouteError {
     Strata(#[from] HypergeometricError),
 }
 
-impl RoutePlan {
-    /// Checks and hashes the plan (SHA-256 of its canonical JSON, RFC 8785). The hash is deposited before the first probe.
-    ///
-    /// # Errors
-    /// A field that cannot be.
-    pub fn seal(self) -> Result<SealedRoute, RouteError> {
-        let level = |alpha: f64| alpha > 0.0 && alpha < 1.0;
-        let Arms { campaign, sentinel } = self.arms;
-        let rules = [
-            (self.format == FORMAT, "format", "write \"taggant/route-plan/1\""),
-            (campaign > 0.0 && sentinel > 0.0, "arms", "campaign and sentinels need a share each"),
-            (campaign + sentinel < 1.0, "arms", "ordinary accounts need a share too"),
-            (self.serve_cap > 0, "serve_cap", "at least 1"),
-            (self.probes > 0, "probes", "at least 1"),
-            (level(self.alpha), "alpha", "a level between 0 and 1"),
-            (level(self.control_alpha), "control_alpha", "a level between 0 and 1"),
-        ];
-        if let Some((_, field, problem)) = rules.into_iter().find(|(fine, ..)| !fine) {
-            return Err(RouteError::Plan { field, problem });
-        }
-        let sha256 = Commitment(Sha256::digest(self.canonical()).into());
-        Ok(SealedRoute { plan: self, sha256 })
-    }
-
-    fn canonical(&self) -> Vec<u8> {
-        #[expect(clippy::expect_used, reason = "levels were checked: finite numbers, strings and objects")]
-        serde_json_canonicalizer::to_vec(self).expect("a plan is JSON")
-    }
-}
-
 impl SealedRoute {
-    /// The plan.
-    pub fn plan(&self) -> &RoutePlan {
-        &self.plan
-    }
-
-    /// Its hash.
-    pub fn sha256(&self) -> Commitment {
-        self.sha256
-    }
-
     /// Tests the route over all `probed` slots.
     ///
     /// *Null assumption* of (a): the suspect does not depend on what F was served. Of (b): its source does not depend on who
@@ -271,7 +136,7 @@ impl SealedRoute {
     /// probes that were, and by slots left out for what was planted or answered.
     ///
     /// # Errors
-    /// Another book, key or account set than planned; a slot twice, closed or unknown; an arm without a slot.
+    /// Another book, key, account set or traffic than planned; a slot twice, closed or unknown; an arm without a slot.
     pub fn test(
         &self,
         book: &Book,
@@ -280,11 +145,8 @@ impl SealedRoute {
         probed: &[Probed],
     ) -> Result<Route, RouteError> {
         self.check(book, picks, accounts, probed)?;
-        let of = |arm: Arm| probed.iter().filter(move |slot| picks.arm(slot.slot, self.plan.arms) == arm);
-        let served = of(Arm::Campaign).filter(|slot| slot.campaign.values().any(|requests| *requests > 0));
-        let keyed = self.keyed(book, picks, served.flat_map(|slot| self.own_picks(slot)))?;
-        let unserved = of(Arm::Sentinel).map(|slot| (Pick::from(slot.slot), slot));
-        let sentinels = self.keyed(book, picks, unserved)?;
+        let keyed = self.keyed(book, picks, self.served(picks, probed, Arm::Campaign))?;
+        let sentinels = self.keyed(book, picks, self.served(picks, probed, Arm::Sentinel))?;
         let (keyed, sentinels) = match (keyed, sentinels) {
             (None, _) => return Err(RouteError::Empty(Arm::Campaign)),
             (_, None) => return Err(RouteError::Empty(Arm::Sentinel)),
@@ -302,6 +164,55 @@ impl SealedRoute {
         Ok(Route { plan: self.sha256, keyed, arms, sentinels, ln_p, ln_alpha, outcome })
     }
 
+    /// Tests exposure (P3) by the same answers: slots that anybody outside was served, whoever it was. Gives their number too.
+    ///
+    /// *Null assumption*: the suspect does not depend on the key's picks.
+    ///
+    /// # Errors
+    /// As [`SealedRoute::test`].
+    pub fn exposure(
+        &self,
+        book: &Book,
+        picks: &Picks<'_>,
+        accounts: &Accounts,
+        probed: &[Probed],
+    ) -> Result<(Summary, u64), RouteError> {
+        self.check(book, picks, accounts, probed)?;
+        let mut served = self.served(picks, probed, Arm::Campaign);
+        served.extend(self.served(picks, probed, Arm::Ordinary));
+        let slots = served.len() as u64;
+        let draws = self.evidence(book, served)?.open(picks)?;
+        let silent = draws.as_slice().is_empty();
+        Ok((if silent { Summary::without_draws(None) } else { Summary::of(draws)? }, slots))
+    }
+
+    /// Tests every account of F by picks of its own, on the slots that F alone was served.
+    ///
+    /// *Null assumption*: as [`Naming::of`].
+    ///
+    /// # Errors
+    /// As [`SealedRoute::test`].
+    pub fn naming(
+        &self,
+        book: &Book,
+        picks: &Picks<'_>,
+        accounts: &Accounts,
+        probed: &[Probed],
+    ) -> Result<Naming, RouteError> {
+        self.check(book, picks, accounts, probed)?;
+        let mut asked_for: BTreeMap<String, BTreeSet<u64>> =
+            accounts.ids.iter().map(|id| (id.clone(), BTreeSet::new())).collect();
+        let mut answers = BTreeMap::new();
+        for (Pick { slot, account }, probed) in self.served(picks, probed, Arm::Campaign) {
+            if let Some(slots) = account.and_then(|account| asked_for.get_mut(&account)) {
+                slots.insert(slot);
+                answers.insert(slot, probed.answers.clone());
+            }
+        }
+        let (probes, level) = (self.plan.probes, ln(FAMILY_WISE));
+        Ok(Naming::by_canaries(book, picks, &asked_for, &answers, probes, level)?)
+    }
+
     fn check(
         &self,
         book: &Book,
@@ -309,153 +220,94 @@ impl SealedRoute {
         accounts: &Accounts,
         probed: &[Probed],
     ) -> Result<(), RouteError> {
+        let mut seen = BTreeSet::new();
+        for Traffic { slot, campaign, .. } in probed.iter().map(|probed| &probed.traffic) {
+            if !seen.insert(*slot) {
+                return Err(RouteError::Twice(*slot));
+            }
+            if let Some(account) = campaign.keys().find(|account| !accounts.ids.contains(*account)) {
+                return Err(RouteError::Stranger { slot: *slot, account: account.clone() });
+            }
+        }
+        let traffic = accounts.traffic_commitment(probed.iter().map(|probed| &probed.traffic));
         let same = [
             (book.sha256() == self.plan.book, "book"),
             (*picks.epoch() == self.plan.epoch, "epoch"),
             (accounts.commitment() == self.plan.accounts, "account set"),
+            (traffic == self.plan.traffic, "traffic"),
         ];
-        if let Some((_, what)) = same.into_iter().find(|(same, _)| !same) {
-            return Err(RouteError::Other(what));
+        match same.into_iter().find(|(same, _)| !same) {
+            Some((_, what)) => Err(RouteError::Other(what)),
+            None => Ok(()),
         }
-        let mut seen = BTreeSet::new();
-        for slot in probed {
-            if !seen.insert(slot.slot) {
-                return Err(RouteError::Twice(slot.slot));
-            }
-            if let Some(account) = slot.campaign.keys().find(|account| !accounts.ids.contains(*account)) {
-                return Err(RouteError::Stranger { slot: slot.slot, account: account.clone() });
-            }
-        }
-        Ok(())
+    }
+
+    /// The picks that an arm was to be served, of slots that it asked for and that the key's coin plants; of sentinels, which
+    /// nobody outside is served, all that the coin plants.
+    fn served<'a>(&self, picks: &Picks<'_>, probed: &'a [Probed], arm: Arm) -> Vec<(Pick, &'a Probed)> {
+        let rate = if arm == Arm::Ordinary { self.plan.rate } else { self.plan.campaign_rate };
+        let served = |slot: &&Probed| {
+            let Traffic { slot: number, campaign, ordinary, .. } = &slot.traffic;
+            let asked = match arm {
+                Arm::Campaign => campaign.values().any(|requests| *requests > 0),
+                Arm::Ordinary => *ordinary > 0,
+                Arm::Sentinel => true,
+            };
+            asked && picks.arm(*number, self.plan.arms) == arm && picks.plants(*number, rate)
+        };
+        let of_slot = |slot: &'a Probed| match arm {
+            Arm::Campaign => self.own_picks(slot),
+            Arm::Ordinary | Arm::Sentinel => vec![(slot.traffic.slot.into(), slot)],
+        };
+        probed.iter().filter(served).flat_map(of_slot).collect()
     }
 
     /// The picks that F was served of a slot: one, or one for each account that asked.
     fn own_picks<'a>(&self, slot: &'a Probed) -> Vec<(Pick, &'a Probed)> {
         if !self.plan.per_account {
-            return vec![(slot.slot.into(), slot)];
+            return vec![(slot.traffic.slot.into(), slot)];
         }
-        let asked = slot.campaign.iter().filter(|(_, requests)| **requests > 0);
-        let pick = |(account, _): (&String, &u32)| Pick { slot: slot.slot, account: Some(account.clone()) };
+        let asked = slot.traffic.campaign.iter().filter(|(_, requests)| **requests > 0);
+        let pick =
+            |(account, _): (&String, &u32)| Pick { slot: slot.traffic.slot, account: Some(account.clone()) };
         asked.map(|seat| (pick(seat), slot)).collect()
     }
 
     /// Hits of first answers; none without a slot.
-    fn keyed<'a>(
+    fn keyed(
         &self,
         book: &Book,
         picks: &Picks<'_>,
-        slots: impl Iterator<Item = (Pick, &'a Probed)>,
+        served: Vec<(Pick, &Probed)>,
     ) -> Result<Option<Keyed>, RouteError> {
-        let asked: Vec<Asked> =
-            slots.map(|(pick, slot)| Asked { pick, answers: slot.answers.clone() }).collect();
-        if asked.is_empty() {
+        if served.is_empty() {
             return Ok(None);
         }
-        let draws = Evidence::new(book, &asked, self.plan.probes, Scoring::First)?.open(picks)?;
+        let slots = served.len() as u64;
+        let draws = self.evidence(book, served)?.open(picks)?;
         let scored = draws.as_slice().len() as u64;
         let hits = draws.as_slice().iter().filter(|draw| draw.value() > 0.0).count() as u64;
-        let expected = draws.as_slice().iter().map(|draw| draw.law().mean()).sum();
+        let expected = draws.as_slice().iter().fold(0.0, |sum, draw| sum + draw.law().mean());
         let ln_p = if scored == 0 { 0.0 } else { verdict_tail(draws)?.0 };
-        Ok(Some(Keyed { draws: scored, hits, expected, ln_p }))
+        Ok(Some(Keyed { slots, draws: scored, hits, expected, ln_p }))
     }
 
-    /// Half (b), over slots that both arms asked for at least as often as the cap.
-    fn compare(&self, book: &Book, picks: &Picks<'_>, probed: &[Probed]) -> Result<Compared, RouteError> {
-        let mut strata: BTreeMap<(&str, u32, &str), Stratum> = BTreeMap::new();
-        let (mut campaign, mut ordinary) = (Count::default(), Count::default());
-        for slot in probed.iter().filter(|slot| slot.is_comparable(self.plan.serve_cap)) {
-            let arm = picks.arm(slot.slot, self.plan.arms);
-            let (first, count) = match arm {
-                Arm::Campaign => (1, &mut campaign),
-                Arm::Ordinary => (0, &mut ordinary),
-                Arm::Sentinel => continue,
-            };
-            let (Some(class), Some(siblings)) = (book.class(slot.slot), book.siblings(slot.slot)) else {
-                return Err(EvidenceError::Unknown(slot.slot).into());
-            };
-            if book.is_closed(slot.slot) {
-                return Err(EvidenceError::Closed(slot.slot).into());
-            }
-            let hit = u64::from(self.hits(picks, slot, arm));
-            let named = slot.answers.first().is_some_and(|answer| answer.sibling().is_some());
-            let stratum = strata.entry((class, siblings, &slot.period)).or_default();
-            stratum.items += 1;
-            stratum.hits += hit;
-            stratum.first += first;
-            stratum.first_hits += first * hit;
-            count.add(hit, named.then_some(siblings));
-        }
-        let strata: Vec<Stratum> = strata.into_values().collect();
-        let both = strata.iter().filter(|stratum| 0 < stratum.first && stratum.first < stratum.items);
-        let (campaign, ordinary) = (campaign.rate(), ordinary.rate());
-        Ok(Compared {
-            strata: both.count() as u64,
-            campaign,
-            ordinary,
-            ln_p: stratified_ln_sf(&strata)?,
-            leak_ratio: LeakRatio::of(&campaign, &ordinary),
-        })
+    fn evidence(&self, book: &Book, served: Vec<(Pick, &Probed)>) -> Result<Evidence, EvidenceError> {
+        let asked = |(pick, slot): (Pick, &Probed)| Asked { pick, answers: slot.answers.clone() };
+        Evidence::new(
+            book,
+            &served.into_iter().map(asked).collect::<Vec<_>>(),
+            self.plan.probes,
+            Scoring::First,
+        )
     }
 
     /// Whether the first answer names the sibling picked: of F's arm with picks of their own the one of the first account, so
     /// that a slot has one chance in K in either arm.
     fn hits(&self, picks: &Picks<'_>, slot: &Probed, arm: Arm) -> bool {
         let own = if arm == Arm::Campaign { self.own_picks(slot).into_iter().next() } else { None };
-        let pick = own.map_or_else(|| Pick::from(slot.slot), |(pick, _)| pick);
+        let pick = own.map_or_else(|| Pick::from(slot.traffic.slot), |(pick, _)| pick);
         let named = slot.answers.first().and_then(|answer| answer.sibling());
         named.is_some_and(|at| picks.sibling(&pick).is_some_and(|picked| picked as usize == at))
-    }
-}
-
-impl Probed {
-    /// Whether either arm would have been served up to the cap.
-    fn is_comparable(&self, cap: u32) -> bool {
-        let campaign: u64 = self.campaign.values().map(|requests| u64::from(*requests)).sum();
-        campaign >= u64::from(cap) && self.ordinary >= cap
-    }
-}
-
-/// Slots and hits of one arm.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    slots: u64,
-    hits: u64,
-    expected: f64,
-}
-
-impl Count {
-    /// An answer that names none of the `siblings` cannot hit by chance. Counted as if it could, a suspect that names few would
-    /// seem to know less than nothing, in the arm that it learned less from the more so, and the ratio too large.
-    fn add(&mut self, hit: u64, siblings: Option<u32>) {
-        *self = Self {
-            slots: self.slots + 1,
-            hits: self.hits + hit,
-            expected: self.expected + siblings.map_or(0.0, |siblings| f64::from(siblings).recip()),
-        };
-    }
-
-    fn rate(self) -> ArmRate {
-        let Self { slots, hits, expected } = self;
-        let n = to_f64(slots.max(1));
-        let [low, high] = exact_limits(slots, hits, ln(0.0125));
-        let chance = expected / n;
-        ArmRate {
-            slots,
-            hits,
-            expected,
-            excess: to_f64(hits) / n - chance,
-            interval: [low - chance, high - chance],
-        }
-    }
-}
-
-impl LeakRatio {
-    fn of(campaign: &ArmRate, ordinary: &ArmRate) -> Self {
-        let ratio = |above: f64, below: f64| (below > 0.0).then(|| above.max(0.0) / below);
-        Self {
-            estimate: ratio(campaign.excess, ordinary.excess),
-            at_least: ratio(campaign.interval[0], ordinary.interval[1]),
-            at_most: ratio(campaign.interval[1], ordinary.interval[0]),
-        }
     }
 }

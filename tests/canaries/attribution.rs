@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use taggant::attribute::cohort::{CohortError, Period};
 use taggant::attribute::{
-    Accounts, Assumed, Claim, Cohorts, FAMILY_WISE, Feasibility, Ladder, Naming, Probed, ROUTE_FORMAT,
-    Registered, Route, RouteError, RouteOutcome, RoutePlan, Test,
+    Accounts, Assumed, Claim, Cohorts, Exposure, FAMILY_WISE, Feasibility, Ladder, Naming, Probed,
+    ROUTE_FORMAT, Registered, Route, RouteError, RouteOutcome, RoutePlan, Rungs, SealedRoute,
+    SealedRouteFile, Test, Traffic,
 };
 use taggant::canary::{Answer, Arm, Arms, Book, Pick, Picks, embedded_book};
 use taggant::key::{Commitment, EpochKey, Label, Secret};
@@ -32,19 +33,27 @@ fn accounts() -> Accounts {
     Accounts { salt, ids: (0..40).map(|n| format!("acct-{n}")).collect() }
 }
 
-fn plan() -> RoutePlan {
+fn plan(probed: &[Probed]) -> RoutePlan {
     RoutePlan {
         format: ROUTE_FORMAT.to_owned(),
         book: BOOK.sha256(),
         epoch: "2026-q4".parse().unwrap(),
         accounts: accounts().commitment(),
+        traffic: accounts().traffic_commitment(probed.iter().map(|slot| &slot.traffic)),
         arms: ARMS,
+        rate: 1.0,
+        campaign_rate: 1.0,
         per_account: false,
         serve_cap: 2,
         probes: 1,
         alpha: 1e-6,
         control_alpha: 0.01,
+        rungs: Rungs { exposure: Exposure::Canaries {}, campaign: None, cohorts: None, accounts: false },
     }
+}
+
+fn seal(plan: RoutePlan) -> SealedRoute {
+    plan.seal("2026-11-29T12:00:00Z").unwrap()
 }
 
 /// How often an answer that is not remembered names no sibling.
@@ -73,7 +82,8 @@ fn probed(picks: &Picks<'_>, recall: Recall, seed: u64, silent: f64) -> Vec<Prob
             Answer::Sibling(chance.below(16).min(9))
         };
         let period = format!("week {}", slot % 3);
-        Probed { slot: *slot, period, campaign, ordinary: 1 + chance.below(4) as u32, answers: vec![answer] }
+        let traffic = Traffic { slot: *slot, period, campaign, ordinary: 1 + chance.below(4) as u32 };
+        Probed { traffic, answers: vec![answer] }
     };
     SLOTS.iter().map(&mut one).collect()
 }
@@ -85,7 +95,8 @@ fn route(recall: Recall, seed: u64) -> Route {
 fn route_of(recall: Recall, seed: u64, silent: f64) -> Route {
     let key = key(seed as u8 + 1);
     let picks = BOOK.picks(&key);
-    plan().seal().unwrap().test(&BOOK, &picks, &accounts(), &probed(&picks, recall, seed, silent)).unwrap()
+    let probed = probed(&picks, recall, seed, silent);
+    seal(plan(&probed)).test(&BOOK, &picks, &accounts(), &probed).unwrap()
 }
 
 fn known() -> Value {
@@ -210,23 +221,28 @@ fn the_ratio_that_would_explain_it_covers_the_truth() {
 
 #[test]
 fn accounts_with_picks_of_their_own_are_tested_by_them() {
-    let plan = RoutePlan { per_account: true, ..plan() };
     let key = key(77);
     let picks = BOOK.picks(&key);
     let mut all = probed(&picks, (0.0, 0.0, 0.0), 5, SILENT);
     let mut chance = Chance::seeded(6);
     // Remembers what one of the accounts was given.
-    for slot in all.iter_mut().filter(|slot| picks.arm(slot.slot, ARMS) == Arm::Campaign) {
+    for slot in all.iter_mut().filter(|slot| picks.arm(slot.traffic.slot, ARMS) == Arm::Campaign) {
         if chance.with(0.4) {
-            let account = slot.campaign.keys().next().cloned();
-            let own = Pick { slot: slot.slot, account };
+            let account = slot.traffic.campaign.keys().next().cloned();
+            let own = Pick { slot: slot.traffic.slot, account };
             slot.answers = vec![Answer::Sibling(picks.sibling(&own).unwrap() as usize)];
         }
     }
-    let found = plan.seal().unwrap().test(&BOOK, &picks, &accounts(), &all).unwrap();
+    let own = seal(RoutePlan { per_account: true, ..plan(&all) });
+    let found = own.test(&BOOK, &picks, &accounts(), &all).unwrap();
     assert_eq!(found.outcome, RouteOutcome::Established, "{found:#?}");
     assert!(found.keyed.draws > found.arms.campaign.slots);
-    let shared = self::plan().seal().unwrap().test(&BOOK, &picks, &accounts(), &all).unwrap();
+    // Each of forty accounts is a candidate, and has the slots that it asked for in its own arm.
+    let naming = own.naming(&BOOK, &picks, &accounts(), &all).unwrap();
+    assert_eq!((naming.candidates().len(), naming.ln_alpha()), (40, FAMILY_WISE.ln()));
+    let seats: u64 = naming.candidates().iter().map(|candidate| candidate.draws).sum();
+    assert_eq!(seats, found.keyed.draws);
+    let shared = seal(plan(&all)).test(&BOOK, &picks, &accounts(), &all).unwrap();
     assert!(shared.keyed.ln_p > -8.0, "the common picks were not served: {:?}", shared.keyed);
 }
 
@@ -235,7 +251,7 @@ fn a_sealed_plan_takes_nothing_else() {
     let key = key(9);
     let picks = BOOK.picks(&key);
     let all = probed(&picks, (0.0, 0.0, 0.0), 9, SILENT);
-    let sealed = plan().seal().unwrap();
+    let sealed = seal(plan(&all));
     let fails = |accounts: &Accounts, probed: &[Probed]| {
         sealed.test(&BOOK, &picks, accounts, probed).unwrap_err().to_string()
     };
@@ -243,36 +259,77 @@ fn a_sealed_plan_takes_nothing_else() {
     others.ids.insert("acct-40".to_owned());
     assert!(fails(&others, &all).starts_with("the account set is not"));
     let mut strange = all.clone();
-    strange[3].campaign.insert("acct-40".to_owned(), 1);
+    strange[3].traffic.campaign.insert("acct-40".to_owned(), 1);
     assert!(fails(&accounts(), &strange).contains("\"acct-40\" is not in the sealed set"));
     let twice: Vec<Probed> = all.iter().chain(&all[..1]).cloned().collect();
     assert!(fails(&accounts(), &twice).contains("probed twice"));
+    // One slot less, or another request: the sealed traffic says which slots are probed.
+    assert!(fails(&accounts(), &all[1..]).starts_with("the traffic is not"));
+    let mut more = all.clone();
+    more[0].traffic.ordinary += 1;
+    assert!(fails(&accounts(), &more).starts_with("the traffic is not"));
     let mut closed = all.clone();
-    closed[0].slot =
-        (0..).find(|slot| BOOK.is_closed(*slot) && picks.arm(*slot, ARMS) == Arm::Ordinary).unwrap();
-    closed[0].ordinary = 9;
-    closed[0].campaign = [("acct-1".to_owned(), 9)].into();
-    assert!(fails(&accounts(), &closed).contains("stays closed"));
+    let number = (0..).find(|slot| BOOK.is_closed(*slot) && picks.arm(*slot, ARMS) == Arm::Ordinary).unwrap();
+    let campaign = [("acct-1".to_owned(), 9)].into();
+    closed[0].traffic = Traffic { slot: number, period: "week 1".to_owned(), campaign, ordinary: 9 };
+    let error = seal(plan(&closed)).test(&BOOK, &picks, &accounts(), &closed).unwrap_err();
+    assert!(error.to_string().contains("stays closed"));
     let unprobed: Vec<Probed> =
-        all.iter().filter(|slot| picks.arm(slot.slot, ARMS) != Arm::Sentinel).cloned().collect();
-    assert!(fails(&accounts(), &unprobed).contains("Sentinel"));
+        all.iter().filter(|slot| picks.arm(slot.traffic.slot, ARMS) != Arm::Sentinel).cloned().collect();
+    let error = seal(plan(&unprobed)).test(&BOOK, &picks, &accounts(), &unprobed).unwrap_err();
+    assert!(error.to_string().contains("Sentinel"));
     let other = embedded_book("other", &"b6".repeat(32), 0.25).unwrap();
     let error = sealed.test(&other, &other.picks(&key), &accounts(), &all).unwrap_err();
     assert!(matches!(error, RouteError::Other("book")));
+    let rungs = |cohorts, accounts| Rungs { cohorts, accounts, ..plan(&all).rungs };
     for plan in [
-        RoutePlan { alpha: 0.0, ..plan() },
-        RoutePlan { arms: Arms { campaign: 0.5, sentinel: 0.0 }, ..plan() },
-        RoutePlan { arms: Arms { campaign: 0.5, sentinel: 0.5 }, ..plan() },
-        RoutePlan { serve_cap: 0, ..plan() },
-        RoutePlan { format: "route".to_owned(), ..plan() },
+        RoutePlan { alpha: 0.0, ..plan(&all) },
+        RoutePlan { rate: 0.0, ..plan(&all) },
+        RoutePlan { campaign_rate: 1.5, ..plan(&all) },
+        RoutePlan { arms: Arms { campaign: 0.5, sentinel: 0.0 }, ..plan(&all) },
+        RoutePlan { arms: Arms { campaign: 0.5, sentinel: 0.5 }, ..plan(&all) },
+        RoutePlan { serve_cap: 0, ..plan(&all) },
+        RoutePlan { rungs: rungs(Some(4), false), ..plan(&all) },
+        RoutePlan { rungs: rungs(None, true), ..plan(&all) },
+        RoutePlan { format: "route".to_owned(), ..plan(&all) },
     ] {
-        assert!(plan.seal().is_err());
+        assert!(plan.seal("now").is_err());
     }
-    let changed = RoutePlan { serve_cap: 3, ..plan() }.seal().unwrap();
-    assert!(changed.sha256() != sealed.sha256() && sealed.sha256() == plan().seal().unwrap().sha256());
-    let text = serde_json::to_string(&plan()).unwrap();
-    assert_eq!(serde_json::from_str::<RoutePlan>(&text).unwrap(), plan());
+    let changed = seal(RoutePlan { serve_cap: 3, ..plan(&all) });
+    assert!(changed.sha256() != sealed.sha256() && sealed.sha256() == seal(plan(&all)).sha256());
+    let text = serde_json::to_string(&plan(&all)).unwrap();
+    assert_eq!(serde_json::from_str::<RoutePlan>(&text).unwrap(), plan(&all));
     assert!(serde_json::from_str::<RoutePlan>(&text.replace("\"probes\":1,", "")).is_err(), "no default");
+    let file = SealedRouteFile::from(&sealed);
+    assert_eq!(SealedRoute::try_from(file.clone()).unwrap(), sealed);
+    let loosened = SealedRouteFile { plan: RoutePlan { alpha: 0.5, ..plan(&all) }, ..file };
+    assert!(matches!(SealedRoute::try_from(loosened), Err(RouteError::Seal)));
+}
+
+#[test]
+fn who_asked_for_what_is_committed_to_as_known() {
+    let file: Value = serde_json::from_str(include_str!("../vectors/traffic.json")).unwrap();
+    for case in file["cases"].as_array().unwrap() {
+        let accounts: Accounts = serde_json::from_value(case["accounts"].clone()).unwrap();
+        let traffic: Vec<Traffic> = serde_json::from_value(case["traffic"].clone()).unwrap();
+        let turned = accounts.traffic_commitment(traffic.iter().rev());
+        assert_eq!(turned.to_string(), case["commitment"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn exposure_is_seen_in_whatever_arm_it_came_from() {
+    let exposed = |recall: Recall| {
+        let key = key(31);
+        let picks = BOOK.picks(&key);
+        let probed = probed(&picks, recall, 7, SILENT);
+        seal(plan(&probed)).exposure(&BOOK, &picks, &accounts(), &probed).unwrap().0
+    };
+    let (of_ours, leaked, innocent) =
+        (exposed((0.2, 0.0, 0.0)), exposed((0.0, 0.2, 0.0)), exposed((0.0, 0.0, 0.0)));
+    assert!(of_ours.ln_p < -20.0 && leaked.ln_p < -20.0 && innocent.ln_p > -8.0);
+    // Sentinels are not served: what is seen there is no exposure.
+    assert!(exposed((0.0, 0.0, 0.9)).ln_p > -8.0);
 }
 
 /// Who asked for which slots: `each` a candidate.

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use taggant::attribute::cohort::Period;
-use taggant::attribute::{Accounts, Cohorts, FAMILY_WISE, Naming, Probed, ROUTE_FORMAT, Route, RoutePlan};
+use taggant::attribute::{
+    Accounts, Cohorts, Exposure, FAMILY_WISE, Naming, Probed, ROUTE_FORMAT, Route, RoutePlan, Rungs, Traffic,
+};
 use taggant::canary::{Answer, Arm, Arms, Book, Pick, embedded_book};
 use taggant::stat::Rate;
 use taggant::stat::strata::{Stratum, stratified_ln_sf};
@@ -30,18 +32,22 @@ fn accounts() -> Accounts {
     Accounts { salt: "11".repeat(32).parse().unwrap(), ids: (0..10).map(|n| format!("acct-{n}")).collect() }
 }
 
-fn plan(serve_cap: u32) -> RoutePlan {
+fn plan(serve_cap: u32, probed: &[Probed]) -> RoutePlan {
     RoutePlan {
         format: ROUTE_FORMAT.to_owned(),
         book: BOOK.sha256(),
         epoch: "2026-q4".parse().unwrap(),
         accounts: accounts().commitment(),
+        traffic: accounts().traffic_commitment(probed.iter().map(|slot| &slot.traffic)),
         arms: ARMS,
+        rate: 1.0,
+        campaign_rate: 1.0,
         per_account: false,
         serve_cap,
         probes: 1,
         alpha: 1e-6,
         control_alpha: 1e-3,
+        rungs: Rungs { exposure: Exposure::Canaries {}, campaign: None, cohorts: None, accounts: false },
     }
 }
 
@@ -95,10 +101,11 @@ fn route(seed: u64, crawls: bool, cap: u32) -> (Route, Vec<(bool, bool)>) {
             arms.push((arm == Arm::Campaign, answer == picked));
         }
         let campaign = [(format!("acct-{}", slot % 10), wanted.campaign)].into();
-        let (period, answers) = ("all".to_owned(), vec![Answer::Sibling(answer)]);
-        probed.push(Probed { slot: *slot, period, campaign, ordinary: wanted.ordinary, answers });
+        let traffic = Traffic { slot: *slot, period: "all".to_owned(), campaign, ordinary: wanted.ordinary };
+        probed.push(Probed { traffic, answers: vec![Answer::Sibling(answer)] });
     }
-    (plan(cap).seal().unwrap().test(&BOOK, &picks, &accounts(), &probed).unwrap(), arms)
+    let sealed = plan(cap, &probed).seal("now").unwrap();
+    (sealed.test(&BOOK, &picks, &accounts(), &probed).unwrap(), arms)
 }
 
 #[test]
@@ -132,6 +139,27 @@ fn a_crawler_of_what_everybody_published_is_no_thief() {
     let all: Vec<f64> = found.iter().map(|(_, arms)| unequal(arms)).collect();
     assert!(!row("wrong: arms over all slots, unequal exposure", &all));
     assert!(found.iter().all(|(route, _)| route.arms.campaign.slots + route.arms.ordinary.slots > 100));
+}
+
+/// A crawler of everything that was planted, where ordinary accounts were planted a fifth of the slots and F all of them.
+/// The plan says so, or that both were planted alike.
+fn rates(seed: u64, untold: bool) -> f64 {
+    let (key, mut chance) = (key(seed), Chance::seeded(seed + 700_000));
+    let picks = BOOK.picks(&key);
+    let probed: Vec<Probed> = SLOTS
+        .iter()
+        .map(|slot| {
+            let rate = if picks.arm(*slot, ARMS) == Arm::Ordinary { 0.2 } else { 1.0 };
+            let planted = picks.plants(*slot, rate) && picks.arm(*slot, ARMS) != Arm::Sentinel;
+            let picked = picks.sibling(&(*slot).into()).unwrap() as usize;
+            let answer = if planted && chance.with(0.5) { picked } else { chance.below(K) };
+            let campaign = [("acct-1".to_owned(), 2)].into();
+            let traffic = Traffic { slot: *slot, period: "all".to_owned(), campaign, ordinary: 2 };
+            Probed { traffic, answers: vec![Answer::Sibling(answer)] }
+        })
+        .collect();
+    let plan = RoutePlan { rate: if untold { 1.0 } else { 0.2 }, ..plan(2, &probed) };
+    plan.seal("now").unwrap().test(&BOOK, &picks, &accounts(), &probed).unwrap().ln_p
 }
 
 /// Slots served to `suspects` accounts of sixty, each with picks of its own; the suspect has tastes of its own. F is fixed
@@ -202,7 +230,8 @@ fn cohorts(seed: u64, permuted: bool) -> f64 {
 #[test]
 fn each_wrong_way_convicts_innocents_and_the_right_way_beside_it_does_not() {
     type Way = fn(u64, bool) -> f64;
-    let ways: [(&str, Way); 3] = [
+    let ways: [(&str, Way); 4] = [
+        ("rates: F's slots planted more often | compared where both plant", rates),
         ("F: chosen after looking | sealed before", chosen),
         ("controls: written by hand | siblings the key did not pick", controls),
         ("cohorts: accounts permuted | assignments redrawn", cohorts),
