@@ -1,5 +1,6 @@
 //! The command line: arguments in two stages (parsed, then checked), data on stdout, talk on stderr.
 
+mod attribute;
 mod bulk;
 mod calibrate;
 mod canary;
@@ -22,6 +23,7 @@ mod screen;
 mod serve;
 mod size;
 mod test;
+mod trace;
 mod verdict;
 
 use std::fmt::Display;
@@ -42,6 +44,8 @@ start
 look (explorations; exit 0, or 2 when the work could not be done)
   score     Score text for a key's mark
   detect    Which mark a text carries, of all keys and formats at hand
+  trace     Whose marks a leaked text carries, of all accounts or tenants; most often nobody's
+  attribute How far the evidence reaches: exposure, campaign, route, account; and where to abstain
   calibrate How often a test rejects innocent text, under many keys
   power     What a test will need, or can see, before the first probe
 
@@ -69,6 +73,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// How far up a ladder the evidence reaches, over a sealed plan of a route: an exploration, never a verdict
+    #[command(subcommand)]
+    Attribute(attribute::Command),
     /// Run a test on innocent text under many keys that marked nothing: how often does it reject?
     Calibrate(calibrate::Arguments),
     /// Books of canaries: make, lint, assign, serve, look at answers
@@ -96,6 +103,8 @@ enum Command {
     Plan(plan::Command),
     /// What a test will need, or can see, before the first probe: planning, never a verdict
     Power(power::Arguments),
+    /// Test a leaked text for every account's or tenant's marks: an exploration, never a verdict
+    Trace(trace::Arguments),
     /// Run a sealed plan over a suspect's answers; exit 0 evidence found, 1 no evidence, 3 inconclusive
     Test(test::Arguments),
 }
@@ -122,6 +131,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
+        Command::Attribute(command) => attribute::run(&command),
         Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Canary(command) => canary::run(&command),
         Command::Case(command) => case::run(&command),
@@ -134,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Power(arguments) => power::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
     };
     done.unwrap_or_else(|Failure(message)| {
         output::talk(&format!("taggant: {message}"));

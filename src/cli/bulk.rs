@@ -414,10 +414,10 @@ pub(super) fn epoch_of<'r>(row: &'r Row, default: Option<&'r Epoch>) -> Result<&
 }
 
 /// A bar on a terminal, for work that takes a while; elsewhere nothing.
-struct Bar(Option<Stages>);
+pub(super) struct Bar(Option<Stages>);
 
 impl Bar {
-    fn start(what: &str, length: u64) -> Self {
+    pub(super) fn start(what: &str, length: u64) -> Self {
         /// Bytes or draws that are there at once.
         const QUICK: u64 = 8 << 20;
         Self((io::stderr().is_terminal() && length > QUICK).then(|| {
@@ -427,7 +427,7 @@ impl Bar {
         }))
     }
 
-    fn at(&self, units: u64) {
+    pub(super) fn at(&self, units: u64) {
         self.0.iter().for_each(|stages| stages.at(units));
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct Arguments {
     file: PathBuf,
 }
 
-fn level(text: &str) -> Result<f64, String> {
+pub(super) fn level(text: &str) -> Result<f64, String> {
     let level: Option<f64> = text.parse().ok();
     level.filter(|level| *level > 0.0 && *level < 1.0).ok_or_else(|| "must be between 0 and 1".to_owned())
 }

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may stop where it stands")]
 
+mod attribute;
 mod calibrate;
 mod canary;
 mod case_canary;
 mod case_rows;
 mod run;
 mod scratch;
+mod trace;
 
 use std::fs;
 use std::path::PathBuf;

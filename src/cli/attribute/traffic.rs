@@ -1,0 +1,125 @@
+//! `taggant attribute traffic`: requests by slot, period and account.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::super::canary::book;
+use super::super::{Failure, output, rows};
+use crate::attribute::{Accounts, Traffic};
+use crate::canary::{Arms, CanaryBook, Policy, Request};
+use crate::key::Secret;
+use crate::source::files::{self, Access};
+use crate::source::text::{BadLines, Kind, Prompt, Row};
+
+#[derive(Debug, Args)]
+pub(in super::super) struct Arguments {
+    /// The book
+    #[arg(long)]
+    book: PathBuf,
+    /// The accounts under suspicion, as `attribute accounts` wrote them
+    #[arg(long, value_name = "FILE")]
+    accounts: PathBuf,
+    /// Where to write who asked for which slot
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Requests as JSON lines: id, prompt, perhaps response (where answers were rewritten), account, period (such as a week),
+    /// and role "sentinel" for the operator's own; - reads standard input
+    #[arg(value_name = "REQUESTS.jsonl")]
+    file: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let accounts: Accounts = super::json(&arguments.accounts, "an account set")?;
+    let rows = rows::read(&arguments.file, Kind::Prompts, BadLines::Refuse)?.rows;
+    // Which slot a request belongs to depends on no key; this one serves nobody.
+    let nobody = Secret::from_bytes([0; 32]).epoch_key(&"none".parse()?);
+    let policy = Policy { rate: 0.0, campaign_rate: 0.0, arms: Arms::default(), per_account: false };
+    let canaries = CanaryBook::new(book(&arguments.book)?, nobody, policy)?;
+    let mut slots: BTreeMap<u64, Traffic> = BTreeMap::new();
+    let (mut elsewhere, mut closed) = (0, 0);
+    for row in &rows {
+        let asked = Asked::of(row)?;
+        match canaries.slot(&asked.request) {
+            Err(_) => elsewhere += 1,
+            Ok(slot) if canaries.book().is_closed(slot) => closed += 1,
+            Ok(slot) => asked.count(slot, &accounts, &mut slots),
+        }
+    }
+    let traffic: Vec<Traffic> = slots.into_values().collect();
+    if traffic.is_empty() {
+        return Err(Failure(format!(
+            "{}: no request belongs to a slot of the book",
+            arguments.file.display()
+        )));
+    }
+    let lines = traffic.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    files::write(&arguments.out, format!("{}\n", lines.join("\n")).as_bytes(), Access::Owner)?;
+    output::line(&format!("traffic {}  {} slots", accounts.traffic_commitment(&traffic), traffic.len()))?;
+    output::talk(&format!(
+        "{elsewhere} of {} requests belong to no slot, {closed} to slots that stay closed for a court's replication.",
+        rows.len()
+    ));
+    Ok(())
+}
+
+/// One request.
+struct Asked<'a> {
+    request: Request<'a>,
+    account: &'a str,
+    period: &'a str,
+    sentinel: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn of(row: &'a Row) -> Result<Self, Failure> {
+        let text = |field: &str| row.fields.get(field).and_then(Value::as_str);
+        let needed = |field: &str, what: &str| {
+            text(field).ok_or_else(|| Failure(format!("line {}, field \"{field}\": {what}", row.line)))
+        };
+        let prompt = match &row.prompt {
+            Some(Prompt::Text(prompt)) => prompt.as_str(),
+            Some(Prompt::Messages(turns)) => turns.last().map_or("", |turn| turn.content.as_str()),
+            _ => needed("prompt", "canaries read text; give `prompt` or `messages`")?,
+        };
+        Ok(Self {
+            request: Request { prompt, answer: text("response") },
+            account: needed("account", "say whose request it was")?,
+            period: needed(
+                "period",
+                "say when it was, such as \"2026-w41\": slots are compared within periods",
+            )?,
+            sentinel: text("role") == Some("sentinel"),
+        })
+    }
+
+    /// A slot belongs to the period in which it was asked for first: the order of requests decides, and no key.
+    fn count(&self, slot: u64, accounts: &Accounts, slots: &mut BTreeMap<u64, Traffic>) {
+        let traffic = slots.entry(slot).or_insert_with(|| Traffic {
+            slot,
+            period: self.period.to_owned(),
+            campaign: BTreeMap::new(),
+            ordinary: 0,
+        });
+        match accounts.ids.get(self.account) {
+            Some(id) => *traffic.campaign.entry(id.clone()).or_default() += 1,
+            None => traffic.ordinary += u32::from(!self.sentinel),
+        }
+    }
+}
+
+/// Reads what [`run`] wrote.
+pub(super) fn read(path: &Path) -> Result<Vec<Traffic>, Failure> {
+    let text = files::read_text(path)?;
+    let wrong = |line: usize, what: String| Failure(format!("{}, line {line}: {what}", path.display()));
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let parse = |(line, text): (usize, &str)| {
+        serde_json::from_str(text).map_err(|error| {
+            wrong(line, format!("{error}: a line is one of those that `attribute traffic` writes"))
+        })
+    };
+    let traffic = lines.map(parse).collect::<Result<Vec<Traffic>, Failure>>()?;
+    if traffic.is_empty() { Err(wrong(1, "no slot is there".to_owned())) } else { Ok(traffic) }
+}
