@@ -53,14 +53,20 @@ fn embedding(epoch: &EpochKey) {
     let copy = best(20, 200, || black_box(&mut row).copy_from_slice(black_box(&source)));
     println!("one row of {VOCABULARY} logits");
     println!("  copy_from_slice        {copy:8.1} us");
-    for spec in ["green/1/w1/b1/t1", "green/1/w1/b2/t1"] {
+    for spec in [
+        "green/1/w1/b1/t1",
+        "green/1/w1/b2/t1",
+        "green/1/w1/b4/t3",
+        "green/1/w1/b8/t77",
+        "green/1/w1/b16/t999",
+    ] {
         let embedder = Embedder::new(spec.parse::<Spec>().unwrap().open(epoch), 2.0).unwrap();
         let mut token = 0;
         let time = best(20, 50, || {
             token += 1;
             black_box(embedder.answer().step(&[token], black_box(&mut row)));
         });
-        println!("  {spec}       {time:8.1} us  {:5.2} x the copy", time / copy);
+        println!("  {spec:<22} {time:8.1} us  {:5.2} x the copy", time / copy);
     }
     let scheme = "gumbel/1/w1".parse::<Spec>().unwrap().open(epoch);
     let Arm::Gumbel(gumbel) = &scheme.arms()[0] else { return };

@@ -2,7 +2,7 @@
 //! AVX2, otherwise 1.
 //!
 //! Of a whole row of lanes the cipher is most of the cost, and `rand_chacha`, which serves wherever a lane is sought, makes four
-//! blocks at once at most. Both give the same bytes, which a test holds them to.
+//! blocks at once at most. Both give the same words, which a test holds them to.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -10,20 +10,18 @@ use pulp::{Arch, Simd, WithSimd};
 pub(super) const SIGMA: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 /// Words of a block.
 pub(super) const WORDS: usize = 16;
-/// Bytes of a block.
-const BLOCK: usize = 4 * WORDS;
 /// Lanes of the widest registers there are.
 pub(super) const LANES: usize = 16;
 
-/// Fills `bytes`, a whole number of blocks, with the keystream of `key` under a zero nonce from block `first` on.
-pub(super) fn fill(key: &[u8; 32], first: u32, bytes: &mut [u8]) {
-    Arch::new().dispatch(Fill { key, first, bytes });
+/// Fills `words`, a whole number of blocks, with the keystream of `key` under a zero nonce from block `first` on.
+pub(super) fn fill(key: &[u8; 32], first: u32, words: &mut [u32]) {
+    Arch::new().dispatch(Fill { key, first, words });
 }
 
 struct Fill<'a> {
     key: &'a [u8; 32],
     first: u32,
-    bytes: &'a mut [u8],
+    words: &'a mut [u32],
 }
 
 impl WithSimd for Fill<'_> {
@@ -36,21 +34,33 @@ impl WithSimd for Fill<'_> {
         for (word, bytes) in start[4..].iter_mut().zip(self.key.as_chunks().0) {
             *word = simd.splat_u32s(u32::from_le_bytes(*bytes));
         }
-        let mut first = self.first;
-        for group in self.bytes.chunks_mut(S::U32_LANES * BLOCK) {
+        let numbers = (self.first..).step_by(S::U32_LANES);
+        let [mut one, mut other] = [[0; LANES * WORDS]; 2];
+        let (one, other) = (&mut one[..S::U32_LANES * WORDS], &mut other[..S::U32_LANES * WORDS]);
+        for (group, first) in self.words.chunks_mut(S::U32_LANES * WORDS).zip(numbers) {
             let mut numbers = [0; LANES];
             numbers.iter_mut().zip(first..).for_each(|(number, block)| *number = block);
             start[12] = simd.partial_load_u32s(&numbers[..S::U32_LANES]);
-            let mut words = [[0; LANES]; WORDS];
-            for (word, vector) in words.iter_mut().zip(blocks(simd, &start)) {
-                simd.partial_store_u32s(&mut word[..S::U32_LANES], vector);
+            for (word, vector) in one.chunks_exact_mut(S::U32_LANES).zip(blocks(simd, &start)) {
+                simd.partial_store_u32s(word, vector);
             }
-            for (at, block) in group.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-                let bytes = block.as_chunks_mut().0.iter_mut();
-                bytes.zip(&words).for_each(|(bytes, word)| *bytes = word[at].to_le_bytes());
-                first += 1;
-            }
+            // From word after word, each of all blocks, to block after block. Each step moves the highest bit of a number's
+            // place to its lowest, and a word's number has four bits.
+            interleave(one, other);
+            interleave(other, one);
+            interleave(one, other);
+            interleave(other, one);
+            group.copy_from_slice(&one[..group.len()]);
         }
+    }
+}
+
+/// Puts what is in the second half of `from` between what is in the first.
+#[inline(always)]
+fn interleave(from: &[u32], to: &mut [u32]) {
+    let (low, high) = from.split_at(from.len() / 2);
+    for ((pair, low), high) in to.as_chunks_mut().0.iter_mut().zip(low).zip(high) {
+        *pair = [*low, *high];
     }
 }
 
@@ -102,24 +112,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_register_width_gives_the_library_s_bytes() {
+    fn every_register_width_gives_the_library_s_words() {
         let key = *b"every token owns bits of its own";
         for first in [0, 1, 5, 16, 1 << 27] {
             for blocks in [1, 2, 7, 8, 9, 15, 16, 17, 40] {
-                let mut wanted = vec![0; blocks * BLOCK];
                 let mut rng = ChaCha20Rng::from_seed(key);
                 rng.set_word_pos(u128::from(first) * WORDS as u128);
-                rng.fill_bytes(&mut wanted);
-                let mut found = vec![0; blocks * BLOCK];
+                let wanted: Vec<u32> = (0..blocks * WORDS).map(|_| rng.next_u32()).collect();
+                let mut found = vec![0; blocks * WORDS];
                 fill(&key, first, &mut found);
                 assert_eq!(found, wanted, "{blocks} blocks from {first}");
                 found.fill(0);
-                Fill { key: &key, first, bytes: &mut found }.with_simd(pulp::Scalar::new());
+                Fill { key: &key, first, words: &mut found }.with_simd(pulp::Scalar::new());
                 assert_eq!(found, wanted, "one at a time, {blocks} blocks from {first}");
                 #[cfg(target_arch = "x86_64")]
                 if let Some(simd) = pulp::x86::V3::try_new() {
                     found.fill(0);
-                    Simd::vectorize(simd, Fill { key: &key, first, bytes: &mut found });
+                    Simd::vectorize(simd, Fill { key: &key, first, words: &mut found });
                     assert_eq!(found, wanted, "eight at a time, {blocks} blocks from {first}");
                 }
             }

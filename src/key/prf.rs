@@ -120,9 +120,9 @@ impl Seed {
         Keystream(ChaCha20Rng::from_seed(self.0))
     }
 
-    /// Fills `bytes`, a whole number of blocks of 64, with the keystream from block `first` on: the quickest way to many lanes.
-    pub fn fill(&self, first: u32, bytes: &mut [u8]) {
-        chacha::fill(&self.0, first, bytes);
+    /// Fills `words`, a whole number of blocks of 16, with the keystream from block `first` on: the quickest way to many lanes.
+    pub fn fill(&self, first: u32, words: &mut [u32]) {
+        chacha::fill(&self.0, first, words);
     }
 
     /// The lane of `token`.

@@ -6,11 +6,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use self::row::Row;
 use super::SpecError;
 use crate::key::SchemeKey;
 use crate::key::prf::{self, LaneBits, Lanes, Seed, WindowPrf};
 use crate::law::{Gamma, Origin};
 use crate::token::{TokenId, Width};
+
+mod row;
 
 /// Parameters of a green list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,15 +61,6 @@ pub struct Green {
     threshold: u32,
     prf: WindowPrf,
     origin: Origin,
-}
-
-/// Bytes of keystream that are made at once: what the widest registers hold of a block's words.
-const STRETCH: usize = 1_024;
-
-/// Stretch `number` of a window's keystream.
-fn fill(seed: &Seed, number: u32, bytes: &mut [u8; STRETCH]) {
-    const BLOCKS: u32 = 16;
-    seed.fill(number * BLOCKS, bytes);
 }
 
 impl Green {
@@ -125,111 +119,21 @@ impl Green {
 
     /// 1 for each green token of `0..row.len()`, 0 for the others.
     pub fn row(&self, seed: &Seed, row: &mut [u32]) {
-        let mut stream = seed.keystream();
-        for lanes in row.chunks_mut(self.lanes_per_word()) {
-            let mut word = stream.next_word();
-            for lane in lanes {
-                *lane = u32::from(word & self.bits.mask() < self.threshold);
-                word = word.checked_shr(u32::from(self.bits.get())).unwrap_or(0);
-            }
-        }
+        self.at(seed).change(row, |word, green| *word = u32::from(green));
     }
 
     /// Adds `delta` to the logits of green tokens, in place and without allocation.
     pub fn bias(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
-        match self.bits.get() {
-            1 => self.bias_by_byte::<8>(seed, logits, delta),
-            2 => self.bias_by_byte::<4>(seed, logits, delta),
-            4 => self.bias_by_byte::<2>(seed, logits, delta),
-            8 => self.bias_by_byte::<1>(seed, logits, delta),
-            _ => self.bias_by_word(seed, logits, delta),
-        }
+        // (Moved: a δ that is borrowed would be looked up for every lane.)
+        self.at(seed).change(logits, move |logit, green| *logit += if green { delta } else { 0.0 });
     }
 
-    /// The sum of the coefficients of green tokens, by token id from 0.
+    /// The sum of the coefficients (at most 127 either way) of green tokens, by token id from 0.
     pub fn sum(&self, seed: &Seed, coefficients: &[i32]) -> i64 {
-        match self.bits.get() {
-            1 => self.sum_by_byte::<8>(seed, coefficients),
-            2 => self.sum_by_byte::<4>(seed, coefficients),
-            4 => self.sum_by_byte::<2>(seed, coefficients),
-            8 => self.sum_by_byte::<1>(seed, coefficients),
-            _ => {
-                let mut stream = seed.keystream();
-                let green = |(token, a): (TokenId, &i32)| {
-                    i64::from(*a) * i64::from(stream.lane(self.bits, token) < self.threshold)
-                };
-                (0..).zip(coefficients).map(green).sum()
-            }
-        }
+        self.at(seed).sum(coefficients)
     }
 
-    /// As [`Green::bias`]: a table says which lanes of a byte are green, as masks.
-    fn sum_by_byte<const LANES: usize>(&self, seed: &Seed, coefficients: &[i32]) -> i64 {
-        let table = self.table::<LANES, i32>(-1);
-        let mut bytes = [0; STRETCH];
-        let mut total = 0;
-        for (number, stretch) in (0..).zip(coefficients.chunks(bytes.len() * LANES)) {
-            fill(seed, number, &mut bytes);
-            let (whole, rest) = stretch.as_chunks::<LANES>();
-            // Coefficients are at most 127: a stretch's sums fit.
-            let mut sums = [0_i32; LANES];
-            for (lanes, byte) in whole.iter().zip(bytes) {
-                for ((sum, a), mask) in sums.iter_mut().zip(lanes).zip(table[usize::from(byte)]) {
-                    *sum += a & mask;
-                }
-            }
-            let last = table[usize::from(bytes[whole.len().min(bytes.len() - 1)])];
-            let tail = rest.iter().zip(last).map(|(a, mask)| a & mask);
-            total += sums.into_iter().chain(tail).map(i64::from).sum::<i64>();
-        }
-        total
-    }
-
-    /// For each byte of keystream `value` at the lanes that are green, and nothing at the others.
-    fn table<const LANES: usize, T: Copy + Default>(&self, value: T) -> [[T; LANES]; 256] {
-        let mut table = [[T::default(); LANES]; 256];
-        for (byte, lanes) in (0_u32..).zip(&mut table) {
-            for (at, lane) in (0_u32..).zip(lanes) {
-                let word = byte >> (at * u32::from(self.bits.get())) & self.bits.mask();
-                if word < self.threshold {
-                    *lane = value;
-                }
-            }
-        }
-        table
-    }
-
-    /// A keystream byte holds `LANES` lanes, and a table says what each of its 256 values adds to them.
-    fn bias_by_byte<const LANES: usize>(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
-        let table = self.table::<LANES, f32>(delta);
-        let mut bytes = [0; STRETCH];
-        for (number, stretch) in (0..).zip(logits.chunks_mut(bytes.len() * LANES)) {
-            fill(seed, number, &mut bytes);
-            let (whole, rest) = stretch.as_chunks_mut::<LANES>();
-            for (lanes, byte) in whole.iter_mut().zip(bytes) {
-                for (logit, add) in lanes.iter_mut().zip(table[usize::from(byte)]) {
-                    *logit += add;
-                }
-            }
-            let last = table[usize::from(bytes[whole.len().min(bytes.len() - 1)])];
-            for (logit, add) in rest.iter_mut().zip(last) {
-                *logit += add;
-            }
-        }
-    }
-
-    fn bias_by_word(&self, seed: &Seed, logits: &mut [f32], delta: f32) {
-        let mut stream = seed.keystream();
-        for lanes in logits.chunks_mut(self.lanes_per_word()) {
-            let mut word = stream.next_word();
-            for logit in lanes {
-                *logit += if word & self.bits.mask() < self.threshold { delta } else { 0.0 };
-                word = word.checked_shr(u32::from(self.bits.get())).unwrap_or(0);
-            }
-        }
-    }
-
-    fn lanes_per_word(&self) -> usize {
-        32 / usize::from(self.bits.get())
+    fn at<'a>(&self, seed: &'a Seed) -> Row<'a> {
+        Row { seed, bits: self.bits, threshold: self.threshold }
     }
 }
