@@ -4,7 +4,7 @@
 # One compile profile, so that the demo, the tests and the benchmarks share a build.
 CARGO = cargo
 # All features: one that no test builds is one that nobody can trust.
-FEATURES = --features taggant/beacon
+FEATURES = --features taggant/beacon,taggant/parquet
 NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
 
 # The oracle takes a sixth of its inputs here; alone it takes all.

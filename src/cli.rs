@@ -10,6 +10,7 @@ mod counting;
 mod demo;
 mod detect;
 mod distributions;
+mod estimate;
 mod generate;
 mod key;
 mod model;

@@ -95,6 +95,7 @@
 //! - `beacon`: checks the signature of a public round that an epoch's name ends in, by the crate `drand-verify`.
 //! - `lint`: which training-data filters a canary survives; `cli` brings it.
 //! - `models` (default): the embedded models and GGUF files, by the crate `taggant-model`.
+//! - `parquet`: rows from Parquet files, by the crate of that name.
 //!
 //! Without default features the library is pure Rust with few dependencies: keys, schemes, embedding, scoring,
 //! statistics and cases. A feature adds items; none changes what others do.

@@ -4,9 +4,12 @@ mod distribution;
 pub mod files;
 pub mod keys;
 pub mod line_up;
+pub mod lines;
 mod logprobs;
 #[cfg(feature = "models")]
 pub mod model;
+#[cfg(feature = "parquet")]
+mod parquet;
 #[cfg(feature = "models")]
 pub mod reference;
 pub mod response;

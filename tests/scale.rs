@@ -13,11 +13,12 @@ use std::io::{self, Read};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use taggant::key::Secret;
+use taggant::law::{Draw, Law};
 use taggant::scheme::{Scheme, Spec};
 use taggant::score::{
-    Bulk, Counter, Exchange, Position, Provenance, Repeat, ScoreError, Skipped, TextStatistic, count,
+    Bulk, Counted, Counter, Exchange, Position, Provenance, Repeat, ScoreError, Skipped, TextStatistic, count,
 };
-use taggant::sort::{Fill, Scratch};
+use taggant::sort::{Fill, NoScratch, Scratch};
 use taggant::stat::verdict::{Summary, TestError};
 
 /// Runs by name.
@@ -54,6 +55,17 @@ const SPECS: [&str; 9] = [
     "gumbel/1/w4",
     "tournament/1/w2/d5",
     "tournament/1/w16/d30",
+];
+
+/// Equal widths; the narrower part first or second; none, and the widest there is; laws that differ.
+const MIXES: [&str; 7] = [
+    "mix/1/128/green/1/w1/b2/t1/gumbel/1/w3",
+    "mix/1/64/tournament/1/w2/d5/green/1/w0/b1/t1",
+    "mix/1/200/green/1/w2/b1/t1/green/1/w2/b8/t77",
+    "mix/1/100/gumbel/1/w16/green/1/w1/b1/t1",
+    "mix/1/128/green/1/w0/b1/t1/tournament/1/w0/d3",
+    "mix/1/1/green/1/w4/b2/t1/green/1/w1/b2/t1",
+    "mix/1/255/green/1/w5/b2/t1/green/1/w2/b2/t1",
 ];
 
 fn scheme(spec: &str, key: u8) -> Scheme {
@@ -101,15 +113,15 @@ fn in_memory(exchanges: &[Exchange], scheme: &Scheme, statistic: TextStatistic) 
 
 /// Spills when so many bytes are held, and starts again from what was saved then.
 fn outside(exchanges: &[Exchange], scheme: &Scheme, statistic: TextStatistic, cap: usize) -> Outcome {
-    let (shelf, width) = (Shelf::default(), scheme.spec().width());
-    let mut bulk = Bulk::new(width, statistic);
+    let (shelf, spec) = (Shelf::default(), *scheme.spec());
+    let mut bulk = Bulk::of(spec, statistic);
     for (exchange, cluster) in exchanges.iter().zip(0..) {
         bulk.add(exchange, cluster).unwrap();
         if bulk.bytes() > cap {
             shelf.remove(&bulk.spill(&shelf, &cluster.to_string()).unwrap());
             assert_eq!(bulk.bytes(), 0);
             let saved = serde_json::to_string(bulk.progress()).unwrap();
-            bulk = Bulk::resume(width, statistic, serde_json::from_str(&saved).unwrap());
+            bulk = Bulk::resume(spec, statistic, serde_json::from_str(&saved).unwrap());
         }
     }
     let sorted = bulk.sorted(&shelf).unwrap();
@@ -141,6 +153,39 @@ proptest! {
         let found = outside(&exchanges, &scheme, statistic, cap);
         prop_assert_eq!(bits(found.0.as_ref()), bits(wanted.0.as_ref()));
         prop_assert_eq!((found.1, found.2, found.3), (wanted.1, wanted.2, wanted.3));
+    }
+
+    #[test]
+    fn a_mix_in_order_has_the_draws_that_it_has_when_looked_up(
+        exchanges in vec(exchange(true), 1..30),
+        spec in 0..MIXES.len(),
+        cap in prop_oneof![Just(0), 1..4_000_usize],
+        root in any::<bool>(),
+    ) {
+        let statistic = if root { TextStatistic::RootCount } else { TextStatistic::Distinct };
+        let scheme = scheme(MIXES[spec], 3);
+        let unigram = MIXES[spec].contains("w0");
+        let exchanges: Vec<Exchange> =
+            exchanges.into_iter().filter(|e| !unigram || e.provenance != Provenance::Marked).collect();
+        let counted = Counted::text(*scheme.spec(), (0..).zip(&exchanges), statistic).unwrap();
+        let parts = |draw: &Draw| (draw.law(), draw.coefficient(), draw.word(), draw.cluster());
+        let mut wanted: Vec<_> = counted.open(&scheme).unwrap().as_slice().iter().map(parts).collect();
+        let mut bulk = Bulk::of(*scheme.spec(), statistic);
+        (0..).zip(&exchanges).for_each(|(cluster, exchange)| bulk.add(exchange, cluster).unwrap());
+        let sorted = bulk.sorted(&NoScratch).unwrap();
+        let mut found = Vec::new();
+        sorted.open(&scheme, &|_| ()).unwrap().unwrap().visit(|draw| found.push(parts(draw))).unwrap();
+        let order = |draw: &(Law, i32, u32, u32)| (format!("{:?}", draw.0), draw.1, draw.2, draw.3);
+        wanted.sort_by_key(order);
+        found.sort_by_key(order);
+        prop_assert_eq!(found, wanted);
+        prop_assert_eq!(sorted.skipped, counted.skipped());
+        prop_assert_eq!((sorted.positions, sorted.distinct), (counted.positions(), counted.distinct()));
+        // Outside memory in the same order, so with the same sums to the last bit.
+        let whole = outside(&exchanges, &scheme, statistic, usize::MAX);
+        let spilled = outside(&exchanges, &scheme, statistic, cap);
+        prop_assert_eq!(bits(spilled.0.as_ref()), bits(whole.0.as_ref()));
+        prop_assert_eq!((spilled.1, spilled.2, spilled.3), (whole.1, whole.2, whole.3));
     }
 
     #[test]
@@ -200,9 +245,9 @@ fn what_is_spilled_is_the_same_whatever_key_is_asked_later() {
         whole_context: true,
         provenance: Provenance::Fresh,
     };
-    let spilled = |key: u8| {
-        let (shelf, scheme) = (Shelf::default(), scheme("gumbel/1/w2", key));
-        let mut bulk = Bulk::new(scheme.spec().width(), TextStatistic::RootCount);
+    let spilled = |spec: &str, key: u8| {
+        let (shelf, scheme) = (Shelf::default(), scheme(spec, key));
+        let mut bulk = Bulk::of(*scheme.spec(), TextStatistic::RootCount);
         for cluster in 0..20 {
             bulk.add(&exchange(cluster * 20), cluster).unwrap();
             bulk.spill(&shelf, &cluster.to_string()).unwrap();
@@ -212,9 +257,11 @@ fn what_is_spilled_is_the_same_whatever_key_is_asked_later() {
         let files = shelf.0.borrow().clone();
         (files, summary.statistic.to_bits())
     };
-    let [(one, statistic), (other, of_other)] = [spilled(1), spilled(2)];
-    assert_eq!(one, other);
-    assert_ne!(statistic, of_other, "the keys differ");
+    for spec in ["gumbel/1/w2", MIXES[0]] {
+        let [(one, statistic), (other, of_other)] = [spilled(spec, 1), spilled(spec, 2)];
+        assert_eq!(one, other, "{spec}");
+        assert_ne!(statistic, of_other, "the keys differ");
+    }
 }
 
 #[test]
@@ -233,4 +280,11 @@ fn mixes_other_widths_and_marked_inputs_at_width_0_are_refused() {
     assert!(matches!(open("green/1/w1/b1/t1"), ScoreError::Width { .. }));
     assert_eq!(open("mix/1/64/green/1/w0/b1/t1/gumbel/1/w0"), ScoreError::Mix);
     assert_eq!(open("payload/1/w0"), ScoreError::NoArm);
+    // A part of a mix may have width 0, and a mix is opened as what it was counted for.
+    let mut bulk = Bulk::of(MIXES[1].parse().unwrap(), TextStatistic::Distinct);
+    assert_eq!(bulk.add(&marked, 0).unwrap_err(), ScoreError::MarkedInputAtWidth0);
+    let sorted = bulk.sorted(&shelf).unwrap();
+    let open = |spec| sorted.open(&scheme(spec, 1), &|_| ()).map(drop).unwrap_err();
+    assert_eq!(open("mix/1/65/tournament/1/w2/d5/green/1/w0/b1/t1"), ScoreError::OtherMix);
+    assert_eq!(open("tournament/1/w2/d5"), ScoreError::OtherMix);
 }

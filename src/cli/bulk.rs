@@ -2,8 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::io::{self, BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use taggant_model::tokenizer::Tokenizer;
 
+use super::estimate::{Estimate, estimate, length};
 use super::output::{self, Stages};
 use super::{Failure, rows, size::Size};
 use crate::key::{Epoch, Secret};
@@ -20,6 +20,7 @@ use crate::scheme::{Scheme, Spec};
 use crate::score::alignment::RoundTrip;
 use crate::score::{Bulk, Progress, Skipped, Sorted, TextStatistic};
 use crate::sort::{FAN, NoScratch, Scratch};
+use crate::source::lines::{self, Lines};
 use crate::source::scratch::{Contents, Folder, Hashed};
 use crate::source::text::{BadLine, BadLines, IdDigest, Kind, Reader, Row, Seen};
 use crate::stat::verdict::Summary;
@@ -70,6 +71,8 @@ const ROW: u64 = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Settings {
     width: usize,
+    /// Of a mix: its narrower window.
+    narrow: Option<usize>,
     statistic: TextStatistic,
     epoch: Option<Epoch>,
     skip_bad: bool,
@@ -81,6 +84,7 @@ impl Settings {
     fn of(job: &Job<'_>) -> Self {
         Self {
             width: job.spec.width().tokens(),
+            narrow: if let Spec::Mix(mix) = job.spec { Some(mix.narrow().tokens()) } else { None },
             statistic: job.statistic,
             epoch: job.epoch.cloned(),
             skip_bad: job.bad == BadLines::Skip,
@@ -112,22 +116,6 @@ struct State {
     epochs: BTreeMap<Epoch, Progress>,
 }
 
-/// The input, which knows what was read of it.
-type Input = Hashed<Box<dyn BufRead>>;
-
-fn input(file: &Path) -> Result<Input, Failure> {
-    if file.as_os_str() == "-" {
-        return Ok(Hashed::new(Box::new(BufReader::new(io::stdin()))));
-    }
-    let opened = File::open(file);
-    let opened = opened.map_err(|error| Failure(format!("cannot read {}: {error}", file.display())))?;
-    Ok(Hashed::new(Box::new(BufReader::with_capacity(1 << 18, opened))))
-}
-
-fn name(file: &Path) -> String {
-    if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
-}
-
 /// Scores a text under one scheme.
 pub(super) fn score(job: &Job<'_>, arguments: &Arguments) -> Result<Scored, Failure> {
     let Some(scratch) = &arguments.scratch else {
@@ -135,7 +123,7 @@ pub(super) fn score(job: &Job<'_>, arguments: &Arguments) -> Result<Scored, Fail
         return reading.test(&NoScratch);
     };
     let settings = Settings::of(job);
-    let mut hash = Sha256::new_with_prefix(name(job.file));
+    let mut hash = Sha256::new_with_prefix(lines::name(job.file));
     hash.update(serde_json::to_vec(&settings)?);
     let folder =
         Folder::open(&scratch.join(format!("taggant-score-{}", &hex::encode(hash.finalize())[..16])))?;
@@ -189,7 +177,7 @@ impl Outside<'_> {
         if needed > free.saturating_add(there) {
             return Err(Failure(format!(
                 "{} may need {} of scratch, and {folder} has {} free: make room, give another --scratch, or a larger --memory",
-                name(job.file),
+                lines::name(job.file),
                 BinaryBytes(needed),
                 BinaryBytes(free)
             )));
@@ -204,40 +192,28 @@ impl Outside<'_> {
 
     /// Scratch that a file may need, by its first rows; none where all of it fits into memory, or its length is not known.
     fn needed(&self, job: &Job<'_>) -> Result<Option<u64>, Failure> {
-        /// Bytes of rows that are looked at.
-        const SAMPLE: u64 = 1 << 20;
-        let Some(length) = length(job.file) else { return Ok(None) };
-        let mut reader = Reader::new("", input(job.file)?, Kind::Exchanges, BadLines::Skip);
-        let mut positions = 0;
-        while reader.input().bytes() < SAMPLE {
-            let Some(row) = reader.next() else { break };
-            positions +=
-                rows::exchange(&row?, job.tokenizer).map_or(0, |exchange| exchange.response.len() as u64);
-        }
-        let whole = |sampled: u64| {
-            u128::from(sampled) * u128::from(length) / u128::from(reader.input().bytes().max(1))
+        let Some(Estimate { positions: draws, rows }) = estimate(job.file, job.tokenizer)? else {
+            return Ok(None);
         };
-        let (draws, width) = (whole(positions), job.spec.width());
-        let of_draws = draws * Bulk::bytes_a_draw(width) as u128;
+        let width = job.spec.width();
+        let of_draws = draws * Bulk::bytes_a_draw(job.spec) as u128;
         if of_draws <= u128::from(self.budget()) {
             return Ok(None);
         }
         // A token below 2²¹ takes three bytes; besides them a draw has its exchange, its count and what it shares.
-        let written = draws * (3 * (width.tokens() as u128 + 1) + 6) + 16 * whole(reader.seen().rows);
+        let written = draws * (3 * (width.tokens() as u128 + 1) + 6) + 16 * rows;
         let twice = of_draws / u128::from(self.budget().max(1)) >= FAN as u128;
         Ok(u64::try_from(written * if twice { 2 } else { 1 }).ok())
     }
-}
-
-fn length(file: &Path) -> Option<u64> {
-    std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file).map(|found| found.len())
 }
 
 /// Rows on their way into order.
 struct Reading<'a> {
     job: &'a Job<'a>,
     outside: Option<&'a Outside<'a>>,
-    reader: Reader<Input>,
+    reader: Reader<Hashed<Box<dyn BufRead>>>,
+    /// How many rows there are, where that is known.
+    expected: Option<u64>,
     bulks: BTreeMap<Epoch, Bulk>,
     rows_without_prompt: u64,
     ids: Vec<String>,
@@ -247,11 +223,14 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn start(job: &'a Job<'a>, outside: Option<&'a Outside<'a>>) -> Result<Self, Failure> {
-        let reader = Reader::new(&name(job.file), input(job.file)?, Kind::Exchanges, job.bad);
+        let Lines { input, format, rows: expected } = lines::open(job.file)?;
+        let name = lines::name(job.file);
+        let reader = Reader::new(&name, Hashed::new(input), Kind::Exchanges, job.bad).of(format);
         Ok(Self {
             job,
             outside,
             reader,
+            expected,
             bulks: BTreeMap::new(),
             rows_without_prompt: 0,
             ids: Vec::new(),
@@ -261,7 +240,8 @@ impl<'a> Reading<'a> {
 
     /// After what `state` says was read, where the input still begins so; else from the start.
     fn resume(job: &'a Job<'a>, outside: &'a Outside<'a>, state: State) -> Result<Self, Failure> {
-        let mut input = input(job.file)?;
+        let Lines { input, format, rows: expected } = lines::open(job.file)?;
+        let mut input = Hashed::new(input);
         if !input.pass(&state.input)? {
             outside.folder.empty()?;
             let what = "the input is no longer what it was when the scratch was written: starting again";
@@ -276,12 +256,12 @@ impl<'a> Reading<'a> {
             ids.extend(bytes.as_chunks().0);
         }
         let seen = Seen { lines: state.lines, rows: state.rows, refused: state.refused, ids };
-        let (width, statistic) = (job.spec.width(), job.statistic);
-        let bulk = |(epoch, progress)| (epoch, Bulk::resume(width, statistic, progress));
+        let bulk = |(epoch, progress)| (epoch, Bulk::resume(job.spec, job.statistic, progress));
         Ok(Self {
             job,
             outside: Some(outside),
-            reader: Reader::resume(&name(job.file), input, Kind::Exchanges, job.bad, seen),
+            reader: Reader::resume(&lines::name(job.file), input, Kind::Exchanges, job.bad, seen).of(format),
+            expected,
             bulks: state.epochs.into_iter().map(bulk).collect(),
             rows_without_prompt: state.rows_without_prompt,
             ids: state.ids,
@@ -290,14 +270,18 @@ impl<'a> Reading<'a> {
     }
 
     fn read(mut self) -> Result<Self, Failure> {
-        let bar = Bar::start("reading", length(self.job.file).unwrap_or(0));
+        let length = length(self.job.file).unwrap_or(0);
+        let bar = Bar::start("reading", length);
         while let Some(row) = self.reader.next() {
             self.row(&row?)?;
             let held: usize = self.bulks.values().map(Bulk::bytes).sum();
             if let Some(outside) = self.outside.filter(|outside| held as u64 > outside.budget()) {
                 self.spill(outside)?;
             }
-            bar.at(self.reader.input().bytes());
+            bar.at(match self.expected {
+                Some(rows) => length / rows.max(1) * self.reader.seen().rows,
+                None => self.reader.input().bytes(),
+            });
         }
         Ok(self)
     }
@@ -306,10 +290,10 @@ impl<'a> Reading<'a> {
         let epoch = epoch_of(row, self.job.epoch)?;
         let exchange = rows::exchange(row, self.job.tokenizer)?;
         let cluster = u32::try_from(self.reader.seen().rows - 1);
-        let cluster = cluster.map_err(|_| Failure(format!("line {}: more than 2^32 rows", row.line)))?;
+        let cluster = cluster.map_err(|_| Failure(format!("{}: more than 2^32 rows", row.place())))?;
         self.rows_without_prompt += u64::from(row.prompt.is_none());
         if !self.bulks.contains_key(epoch) {
-            self.bulks.insert(epoch.clone(), Bulk::new(self.job.spec.width(), self.job.statistic));
+            self.bulks.insert(epoch.clone(), Bulk::of(self.job.spec, self.job.statistic));
         }
         if let Some(bulk) = self.bulks.get_mut(epoch) {
             bulk.add(&exchange, cluster)?;
@@ -401,13 +385,13 @@ impl<'a> Reading<'a> {
 /// The epoch whose key a row is scored under.
 pub(super) fn epoch_of<'r>(row: &'r Row, default: Option<&'r Epoch>) -> Result<&'r Epoch, Failure> {
     let epoch = row.epoch.as_ref().or(default).ok_or_else(|| {
-        Failure(format!("line {}: the row names no epoch; add \"epoch\" to it or give --epoch", row.line))
+        Failure(format!("{}: the row names no epoch; add \"epoch\" to it or give --epoch", row.place()))
     })?;
     if let Some(audience) = &row.audience {
         return Err(Failure(format!(
-            "line {}, field \"for\": the row was marked for {audience:?} under a key of its own; scoring such keys is not \
+            "{}, field \"for\": the row was marked for {audience:?} under a key of its own; scoring such keys is not \
              supported yet: score rows without \"for\"",
-            row.line
+            row.place()
         )));
     }
     Ok(epoch)

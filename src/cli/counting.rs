@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use indicatif::BinaryBytes;
 use taggant_model::tokenizer::Tokenizer;
 
 use super::contexts::Context;
 use super::distributions::{Comparing, Distributions};
+use super::estimate::{Estimate, estimate};
 use super::{Failure, rows};
 use crate::key::{Epoch, Secret};
 use crate::law::Law;
@@ -131,9 +133,29 @@ impl Counting {
     /// How draws are counted that can be sorted, one row after the other; none where rows have to be looked at together.
     pub(super) fn sorted(&self) -> Option<TextStatistic> {
         match self {
-            Self::Text { spec, statistic } if !matches!(spec, Spec::Mix(_)) => Some(*statistic),
-            Self::Text { .. } | Self::Residual { .. } | Self::Distributions(_) => None,
+            Self::Text { statistic, .. } => Some(*statistic),
+            Self::Residual { .. } | Self::Distributions(_) => None,
         }
+    }
+
+    /// Why none of this is sorted outside memory, and how much of it that takes.
+    pub(super) fn in_memory(&self, file: &Path, tokenizer: Option<&Tokenizer>) -> Failure {
+        let Self::Residual { width, reference, .. } = self else {
+            return Failure(
+                "--scratch: distributions are looked at together, in memory; score without".to_owned(),
+            );
+        };
+        let needed = match estimate(file, tokenizer) {
+            Ok(Some(Estimate { positions, .. })) => beside_needs(*width, positions, reference.vocabulary()),
+            Ok(None) => None,
+            Err(failure) => return failure,
+        };
+        let needed = needed.map(|bytes| format!(", for {} up to {}", file.display(), BinaryBytes(bytes)));
+        Failure(format!(
+            "--scratch: text beside a reference is counted in memory, as every token after a window counts{}; score without \
+             --scratch where there is so much, or without --reference",
+            needed.unwrap_or_default()
+        ))
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -191,6 +213,17 @@ fn beside(
     let exchanges = exchanges.iter().map(|(_, exchange)| exchange);
     let expectation = expectation(width, &text, exchanges, reference)?;
     Ok(text.residual(&expectation, SHRINK, exposure)?)
+}
+
+/// Bytes that counting beside a reference takes at most: [`Over`] says what a window takes, and what was written and expected
+/// of a pair is some 64 bytes.
+fn beside_needs(width: Width, positions: u128, vocabulary: usize) -> Option<u64> {
+    let vocabulary = vocabulary as u128;
+    let windows = match Over::default_for(width, 0) {
+        Over::Vocabulary(_) => positions.min(vocabulary.pow(u32::from(width.tokens() > 0))),
+        Over::Observed => 0,
+    };
+    u64::try_from(windows * vocabulary * 8 + positions * 64).ok()
 }
 
 impl Arguments {

@@ -81,8 +81,8 @@ struct Report {
     rows_without_prompt: usize,
     /// Rows whose answer is text only: its tokens may not be those that were served.
     rows_of_text: usize,
-    /// Where rows carry tokens and text, and a tokenizer is given: what it would cost to have the text only, by the width of
-    /// the window.
+    /// Where rows carry tokens, and a tokenizer is given: what it would cost to have their text only, by the width of the
+    /// window.
     round_trip: Vec<Cost>,
     /// The marks found, as positions in `tried`.
     found: Vec<usize>,
@@ -184,12 +184,7 @@ fn page(report: &Report) -> String {
         log10_from_ln(ln(report.level)),
     );
     for Cost { width, trip } in &report.round_trip {
-        let RoundTrip { rows, changed, draws_of_tokens, draws_of_both, .. } = trip;
-        let _ = writeln!(
-            page,
-            "text only   {changed} of {rows} rows come out as other tokens; of {draws_of_tokens} draws at width {width} the \
-             text shows {draws_of_both}"
-        );
+        page.push_str(&rows::text_only(trip, &format!("at width {width}")));
     }
     page.push_str("\n   log10 p  corrected   draws  key        mark\n");
     let mut order: Vec<&Tried> = report.tried.iter().collect();

@@ -66,7 +66,7 @@ pub(super) struct Report {
     rows_without_prompt: u64,
     positions: u64,
     skipped: Skipped,
-    /// Where rows carry tokens and text, and a tokenizer is given: what it would cost to have the text only.
+    /// Where rows carry tokens, and a tokenizer is given: what it would cost to have their text only.
     #[serde(skip_serializing_if = "Option::is_none")]
     round_trip: Option<RoundTrip>,
     /// What was lost where the suspect's vocabulary is another one.
@@ -109,12 +109,7 @@ fn report(arguments: &Arguments, secret: &Secret, file: &Path) -> Result<Report,
             let job = Job { file, secret, spec, statistic, epoch, tokenizer, bad };
             (bulk::score(&job, &arguments.bulk)?, None)
         }
-        None if arguments.bulk.scratch.is_some() => {
-            return Err(Failure(
-                "--scratch: only text under one scheme, without a reference, is sorted outside memory; score without"
-                    .to_owned(),
-            ));
-        }
+        None if arguments.bulk.scratch.is_some() => return Err(counting.in_memory(file, tokenizer)),
         None => at_once(arguments, secret, &counting, file, tokenizer, bad)?,
     };
     for line in &scored.refused {
@@ -226,21 +221,13 @@ fn page(report: &Report) -> String {
         skipped.repeated,
         skipped.prompt_window,
         skipped.short_window,
-        report.round_trip.map_or_else(String::new, text_only),
+        report.round_trip.map_or_else(String::new, |trip| rows::text_only(&trip, "of the tokens")),
         report.alignment.map_or_else(String::new, lost),
         summary.estimate,
         summary.expected,
         verdict::stated(summary.log10_p),
         summary.ln_p_min.map_or("no closed form".to_owned(), |least| verdict::stated(log10_from_ln(least))),
         method(summary.method),
-    )
-}
-
-/// What it would cost to have the text only.
-fn text_only(trip: RoundTrip) -> String {
-    format!(
-        "text only   {} of {} rows come out as other tokens; of {} draws of the tokens the text shows {}\n",
-        trip.changed, trip.rows, trip.draws_of_tokens, trip.draws_of_both
     )
 }
 

@@ -62,6 +62,11 @@ impl Parameters {
     pub fn width(&self) -> Width {
         self.parts[0].width().max(self.parts[1].width())
     }
+
+    /// The narrower of them.
+    pub fn narrow(&self) -> Width {
+        self.parts[0].width().min(self.parts[1].width())
+    }
 }
 
 impl fmt::Display for Parameters {

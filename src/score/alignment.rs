@@ -244,7 +244,7 @@ pub struct LossReport {
 }
 
 /// What it costs to have an answer's text instead of its tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RoundTrip {
     /// Answers known as both.
     pub rows: u64,
@@ -256,6 +256,9 @@ pub struct RoundTrip {
     pub draws_of_text: u64,
     /// Distinct draws that both show.
     pub draws_of_both: u64,
+    /// The share of z that the text keeps, if a mark lies on the tokens evenly: both / √(tokens · text), because draws that
+    /// only the text shows are chance. 1 where there are none.
+    pub z_kept: f64,
 }
 
 /// Compares answers by their tokens with the same answers by the tokens of their text, `retokenised`.
@@ -276,13 +279,24 @@ pub fn round_trip(
     let by_tokens = count(width, answers, TextStatistic::Distinct)?;
     let by_text = count(width, &texts, TextStatistic::Distinct)?;
     let (tokens, text) = (draws(&by_tokens), draws(&by_text));
+    let both = tokens.intersection(&text).count();
     Ok(RoundTrip {
         rows: answers.len() as u64,
         changed: pairs().filter(|(exchange, text)| exchange.response != **text).count() as u64,
         draws_of_tokens: tokens.len() as u64,
         draws_of_text: text.len() as u64,
-        draws_of_both: tokens.intersection(&text).count() as u64,
+        draws_of_both: both as u64,
+        z_kept: kept(both, tokens.len(), text.len()),
     })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share for a page")]
+fn kept(both: usize, tokens: usize, text: usize) -> f64 {
+    if both == tokens && both == text {
+        1.0
+    } else {
+        both as f64 / (tokens.max(1) as f64 * text.max(1) as f64).sqrt()
+    }
 }
 
 fn draws(evidence: &Evidence) -> BTreeSet<(&[TokenId], TokenId)> {
@@ -380,8 +394,18 @@ mod tests {
         let answers = [answer(&[1, 5, 6, 2]), answer(&[4, 4])];
         let trip = round_trip(Width::new(1).unwrap(), &answers, &[vec![1, 7, 2], vec![4, 4]]).unwrap();
         // (0,1) (1,5) (5,6) (6,2) (0,4) (4,4) against (0,1) (1,7) (7,2) (0,4) (4,4).
-        let expected =
-            RoundTrip { rows: 2, changed: 1, draws_of_tokens: 6, draws_of_text: 5, draws_of_both: 3 };
+        let expected = RoundTrip {
+            rows: 2,
+            changed: 1,
+            draws_of_tokens: 6,
+            draws_of_text: 5,
+            draws_of_both: 3,
+            z_kept: 3.0 / 30_f64.sqrt(),
+        };
         assert_eq!(trip, expected);
+        let same = round_trip(Width::new(1).unwrap(), &answers[1..], &[vec![4, 4]]).unwrap();
+        assert_eq!((same.changed, same.z_kept), (0, 1.0));
+        let none = round_trip(Width::new(1).unwrap(), &answers[1..], &[vec![2, 2]]).unwrap();
+        assert_eq!((none.changed, none.z_kept), (1, 0.0));
     }
 }

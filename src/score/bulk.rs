@@ -7,15 +7,18 @@
 //! Records hold token ids and counts: they are made without a key, and nothing that depends on one is ever spilled. A scratch
 //! folder that leaks shows the suspect's text and no more.
 
+mod mix;
+
 use std::fmt;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::walk::{Shown, Walk};
+use super::walk::{Shown, Walk, check_input};
 use super::{Coin, Evidence, Exchange, ScoreError, Skipped, TextStatistic, Windows, of_arms, words};
 use crate::law::{Rounding, Streamed, Tally};
-use crate::scheme::{Arm, Scheme};
+use crate::scheme::mix::Parameters;
+use crate::scheme::{Scheme, Spec};
 use crate::sort::{Entry, FAN, NoScratch, Scratch, Sorter, field};
 use crate::token::{TokenId, Width};
 
@@ -23,6 +26,7 @@ use crate::token::{TokenId, Width};
 #[derive(Debug)]
 pub struct Bulk {
     width: Width,
+    mix: Option<Parameters>,
     statistic: TextStatistic,
     records: Box<dyn Records>,
     progress: Progress,
@@ -44,20 +48,28 @@ pub struct Progress {
 impl Bulk {
     /// Nothing yet, for windows of `width`.
     pub fn new(width: Width, statistic: TextStatistic) -> Self {
-        Self::resume(width, statistic, Progress::default())
+        let (records, progress) = (records(width.tokens() + 2, width, Vec::new()), Progress::default());
+        Self { width, mix: None, statistic, records, progress }
     }
 
-    /// What an earlier one of the same width and statistic had spilled.
-    pub fn resume(width: Width, statistic: TextStatistic, progress: Progress) -> Self {
-        let records = records(width, progress.runs.clone());
-        Self { width, statistic, records, progress }
+    /// Nothing yet, for a spec, which may be a mix.
+    pub fn of(spec: Spec, statistic: TextStatistic) -> Self {
+        Self::resume(spec, statistic, Progress::default())
+    }
+
+    /// What an earlier one for the same spec and statistic had spilled.
+    pub fn resume(spec: Spec, statistic: TextStatistic, progress: Progress) -> Self {
+        let mix = if let Spec::Mix(parameters) = spec { Some(parameters) } else { None };
+        let records = records_of(spec, progress.runs.clone());
+        Self { width: spec.width(), mix, statistic, records, progress }
     }
 
     /// Takes in one exchange: the draws that its positions show.
     ///
     /// # Errors
-    /// Marked inputs at width 0.
+    /// Marked inputs at width 0, which a part of a mix may have.
     pub fn add(&mut self, exchange: &Exchange, cluster: u32) -> Result<(), ScoreError> {
+        self.mix.map_or(Ok(()), |mix| check_input(mix.narrow(), exchange))?;
         let walk = Walk::new(self.width, exchange)?;
         self.progress.positions += walk.positions().len() as u64;
         self.progress.shown += self.records.take(&walk, cluster, &mut self.progress.skipped);
@@ -70,8 +82,8 @@ impl Bulk {
     }
 
     /// Bytes that one draw has in memory.
-    pub fn bytes_a_draw(width: Width) -> usize {
-        records(width, Vec::new()).size()
+    pub fn bytes_a_draw(spec: Spec) -> usize {
+        records_of(spec, Vec::new()).size()
     }
 
     /// Writes what is in memory as a run, whose name starts with `name`, and gives the memory back. Merges the runs into one
@@ -103,8 +115,8 @@ impl Bulk {
             most = most.max(shown.count);
         })?;
         skipped.repeated = shown - distinct;
-        let Self { width, statistic, records, .. } = self;
-        Ok(Sorted { width, statistic, records, scratch, skipped, positions, distinct, most })
+        let Self { width, mix, statistic, records, .. } = self;
+        Ok(Sorted { width, mix, statistic, records, scratch, skipped, positions, distinct, most })
     }
 
     /// The evidence, where all of it is in memory. Windows are numbered in ascending order.
@@ -137,6 +149,7 @@ impl Bulk {
 /// Text in order, before any key was touched: what [`Evidence`] is for text that need not fit into memory.
 pub struct Sorted<'s> {
     width: Width,
+    mix: Option<Parameters>,
     statistic: TextStatistic,
     records: Box<dyn Records>,
     scratch: &'s dyn Scratch,
@@ -145,7 +158,7 @@ pub struct Sorted<'s> {
     pub skipped: Skipped,
     /// Answer positions looked at.
     pub positions: u64,
-    /// Distinct draws.
+    /// Distinct draws. Of a mix (wider window, token) pairs: how many distinct draws they make depends on the coin.
     pub distinct: u64,
 }
 
@@ -160,19 +173,17 @@ impl Sorted<'_> {
         scheme: &'a Scheme,
         moved: &'a dyn Fn(u64),
     ) -> Result<io::Result<Streamed<'a>>, ScoreError> {
-        super::check_scheme(self.width, scheme)?;
-        let arms = scheme.arms().iter().map(|arm| self.open_arm(arm, moved));
-        match arms.collect::<io::Result<Vec<_>>>() {
+        match self.mix {
+            None => super::check_scheme(self.width, scheme)?,
+            Some(mix) if *scheme.spec() == Spec::Mix(mix) => {}
+            Some(_) => return Err(ScoreError::OtherMix),
+        }
+        let counts = (self.statistic, self.most);
+        let open = |arm| self.records.open(self.scratch, counts, (scheme, arm), moved);
+        match (0..scheme.arms().len()).map(open).collect::<io::Result<Vec<_>>>() {
             Ok(arms) => of_arms(arms.into_iter(), Streamed::pool).map(Ok),
             Err(error) => Ok(Err(error)),
         }
-    }
-
-    fn open_arm<'a>(&'a self, arm: &'a Arm, moved: &'a dyn Fn(u64)) -> io::Result<Streamed<'a>> {
-        let largest = self.statistic.of(f64::from(self.most));
-        let rounding = Rounding::new(self.statistic.scale(), largest)
-            .ok_or_else(|| io::Error::other("the scale needs all coefficients at once"))?;
-        self.records.open(self, arm, rounding, moved)
     }
 }
 
@@ -195,7 +206,7 @@ struct Repeated {
 /// What hears of each draw and its window.
 type Visit<'v> = &'v mut dyn FnMut(&[TokenId], Repeated);
 
-/// A sorter, whatever the size of its records.
+/// A sorter, whatever the size of its records and what they hold.
 trait Records: fmt::Debug {
     fn take(&mut self, walk: &Walk<'_>, cluster: u32, skipped: &mut Skipped) -> u64;
     fn size(&self) -> usize;
@@ -206,33 +217,113 @@ trait Records: fmt::Debug {
     fn visit(&self, scratch: &dyn Scratch, visit: Visit<'_>) -> io::Result<()>;
     fn open<'a>(
         &'a self,
-        sorted: &'a Sorted<'_>,
-        arm: &'a Arm,
-        rounding: Rounding,
+        scratch: &'a dyn Scratch,
+        counts: (TextStatistic, u32),
+        arm: (&'a Scheme, usize),
         moved: &'a dyn Fn(u64),
     ) -> io::Result<Streamed<'a>>;
 }
 
-/// Records of the fewest words that hold window, token and exchange.
-fn records(width: Width, runs: Vec<String>) -> Box<dyn Records> {
-    match (width.tokens() + 2).div_ceil(2) {
-        1 => Box::new(Of { width, sorter: Sorter::<1>::new(runs) }),
-        2 => Box::new(Of { width, sorter: Sorter::<2>::new(runs) }),
-        3 => Box::new(Of { width, sorter: Sorter::<3>::new(runs) }),
-        4 => Box::new(Of { width, sorter: Sorter::<4>::new(runs) }),
-        5 => Box::new(Of { width, sorter: Sorter::<5>::new(runs) }),
-        6 => Box::new(Of { width, sorter: Sorter::<6>::new(runs) }),
-        7 => Box::new(Of { width, sorter: Sorter::<7>::new(runs) }),
-        8 => Box::new(Of { width, sorter: Sorter::<8>::new(runs) }),
-        _ => Box::new(Of { width, sorter: Sorter::<9>::new(runs) }),
+/// What records hold, besides the exchange in their lowest field.
+trait Layout: fmt::Debug {
+    /// Pushes a record for each draw that an exchange shows; how many.
+    fn take<const K: usize>(
+        &self,
+        sorter: &mut Sorter<K>,
+        walk: &Walk<'_>,
+        cluster: u32,
+        skipped: &mut Skipped,
+    ) -> u64;
+
+    /// Shows every distinct draw.
+    fn visit<const K: usize>(
+        &self,
+        sorter: &Sorter<K>,
+        scratch: &dyn Scratch,
+        visit: Visit<'_>,
+    ) -> io::Result<()>;
+
+    /// The draws of one arm, by its number; of a statistic, and the most occurrences of a draw.
+    fn open<'a, const K: usize>(
+        &'a self,
+        sorter: &'a Sorter<K>,
+        scratch: &'a dyn Scratch,
+        counts: (TextStatistic, u32),
+        arm: (&'a Scheme, usize),
+        moved: &'a dyn Fn(u64),
+    ) -> io::Result<Streamed<'a>>;
+}
+
+fn records_of(spec: Spec, runs: Vec<String>) -> Box<dyn Records> {
+    match spec {
+        Spec::Mix(mix) => records(mix.width().tokens() + 3, mix, runs),
+        _ => records(spec.width().tokens() + 2, spec.width(), runs),
+    }
+}
+
+/// Records of the fewest words that hold so many fields.
+fn records<L: Layout + 'static>(fields: usize, layout: L, runs: Vec<String>) -> Box<dyn Records> {
+    match fields.div_ceil(2) {
+        1 => Box::new(Of { layout, sorter: Sorter::<1>::new(runs) }),
+        2 => Box::new(Of { layout, sorter: Sorter::<2>::new(runs) }),
+        3 => Box::new(Of { layout, sorter: Sorter::<3>::new(runs) }),
+        4 => Box::new(Of { layout, sorter: Sorter::<4>::new(runs) }),
+        5 => Box::new(Of { layout, sorter: Sorter::<5>::new(runs) }),
+        6 => Box::new(Of { layout, sorter: Sorter::<6>::new(runs) }),
+        7 => Box::new(Of { layout, sorter: Sorter::<7>::new(runs) }),
+        8 => Box::new(Of { layout, sorter: Sorter::<8>::new(runs) }),
+        9 => Box::new(Of { layout, sorter: Sorter::<9>::new(runs) }),
+        _ => Box::new(Of { layout, sorter: Sorter::<10>::new(runs) }),
     }
 }
 
 /// Records of K words.
 #[derive(Debug)]
-struct Of<const K: usize> {
-    width: Width,
+struct Of<const K: usize, L> {
+    layout: L,
     sorter: Sorter<K>,
+}
+
+impl<const K: usize, L: Layout> Records for Of<K, L> {
+    fn take(&mut self, walk: &Walk<'_>, cluster: u32, skipped: &mut Skipped) -> u64 {
+        self.layout.take(&mut self.sorter, walk, cluster, skipped)
+    }
+
+    fn size(&self) -> usize {
+        size_of::<[u64; K]>()
+    }
+
+    fn bytes(&self) -> usize {
+        self.sorter.fresh() * self.size()
+    }
+
+    fn runs(&self) -> &[String] {
+        self.sorter.runs()
+    }
+
+    fn spill(&mut self, scratch: &dyn Scratch, name: &str) -> io::Result<Vec<String>> {
+        self.sorter.spill(scratch, format!("{name}.run"))?;
+        let many = self.sorter.runs().len() >= FAN;
+        if many { self.sorter.merge_runs(scratch, format!("{name}.merged")) } else { Ok(Vec::new()) }
+    }
+
+    fn sort(&mut self) {
+        self.sorter.sort();
+    }
+
+    fn visit(&self, scratch: &dyn Scratch, visit: Visit<'_>) -> io::Result<()> {
+        self.layout.visit(&self.sorter, scratch, visit)
+    }
+
+    fn open<'a>(
+        &'a self,
+        scratch: &'a dyn Scratch,
+        counts: (TextStatistic, u32),
+        arm: (&'a Scheme, usize),
+        moved: &'a dyn Fn(u64),
+    ) -> io::Result<Streamed<'a>> {
+        self.layout.open(&self.sorter, scratch, counts, arm, moved)
+    }
 }
 
 /// Window and token of a record, without its exchange.
@@ -264,8 +355,15 @@ impl<const K: usize> Key<K> {
     }
 }
 
-impl<const K: usize> Records for Of<K> {
-    fn take(&mut self, walk: &Walk<'_>, cluster: u32, skipped: &mut Skipped) -> u64 {
+/// Draws of one width: window and token.
+impl Layout for Width {
+    fn take<const K: usize>(
+        &self,
+        sorter: &mut Sorter<K>,
+        walk: &Walk<'_>,
+        cluster: u32,
+        skipped: &mut Skipped,
+    ) -> u64 {
         let mut shown = 0;
         for at in walk.positions() {
             match walk.at(at) {
@@ -275,68 +373,57 @@ impl<const K: usize> Records for Of<K> {
                     for (at, token) in window.iter().rev().enumerate() {
                         record[K - 2 - at / 2] |= u64::from(*token) << (at % 2 * 32);
                     }
-                    self.sorter.push(record);
+                    sorter.push(record);
                     shown += 1;
                 }
-                Shown::MarkedInput => skipped.marked_input += 1,
-                Shown::PromptWindow => skipped.prompt_window += 1,
-                Shown::ShortWindow => skipped.short_window += 1,
+                other => other.skip(skipped),
             }
         }
         shown
     }
 
-    fn size(&self) -> usize {
-        size_of::<[u64; K]>()
-    }
-
-    fn bytes(&self) -> usize {
-        self.sorter.fresh() * self.size()
-    }
-
-    fn runs(&self) -> &[String] {
-        self.sorter.runs()
-    }
-
-    fn spill(&mut self, scratch: &dyn Scratch, name: &str) -> io::Result<Vec<String>> {
-        self.sorter.spill(scratch, format!("{name}.run"))?;
-        let many = self.sorter.runs().len() >= FAN;
-        if many { self.sorter.merge_runs(scratch, format!("{name}.merged")) } else { Ok(Vec::new()) }
-    }
-
-    fn sort(&mut self) {
-        self.sorter.sort();
-    }
-
-    fn visit(&self, scratch: &dyn Scratch, visit: Visit<'_>) -> io::Result<()> {
+    fn visit<const K: usize>(
+        &self,
+        sorter: &Sorter<K>,
+        scratch: &dyn Scratch,
+        visit: Visit<'_>,
+    ) -> io::Result<()> {
         let mut before: Option<Key<K>> = None;
-        for entry in self.sorter.entries(scratch)? {
+        for entry in sorter.entries(scratch)? {
             let entry = entry?;
             let key = Key::of(entry.record);
             let first = before.replace(key).is_none_or(|before| !before.same_window(&key));
             let (token, count, cluster) = (key.token(), entry.count, entry.tag());
-            visit(&key.window(self.width)[..self.width.tokens()], Repeated { token, count, cluster, first });
+            visit(&key.window(*self)[..self.tokens()], Repeated { token, count, cluster, first });
         }
         Ok(())
     }
 
-    fn open<'a>(
+    fn open<'a, const K: usize>(
         &'a self,
-        sorted: &'a Sorted<'_>,
-        arm: &'a Arm,
-        rounding: Rounding,
+        sorter: &'a Sorter<K>,
+        scratch: &'a dyn Scratch,
+        (statistic, most): (TextStatistic, u32),
+        (scheme, arm): (&'a Scheme, usize),
         moved: &'a dyn Fn(u64),
     ) -> io::Result<Streamed<'a>> {
-        let coefficient = |entry: io::Result<Entry<K>>| {
+        let arm = &scheme.arms()[arm];
+        let coefficient = move |entry: io::Result<Entry<K>>| {
             let entry = entry?;
-            Ok((Key::of(entry.record), sorted.statistic.of(f64::from(entry.count)), entry.tag()))
+            Ok((Key::of(entry.record), statistic.of(f64::from(entry.count)), entry.tag()))
         };
-        let coefficients = self.sorter.entries(sorted.scratch)?.map(coefficient);
-        let seed = |key: &Key<K>| arm.seed(&key.window(self.width)[..self.width.tokens()]);
+        let coefficients = sorter.entries(scratch)?.map(coefficient);
+        let seed = |key: &Key<K>| arm.seed(&key.window(*self)[..self.tokens()]);
         let words = move |keys: &[Key<K>]| {
             moved(keys.len() as u64);
             words(arm, keys, Key::same_window, seed, Key::token)
         };
-        Ok(Streamed::new(arm.law(), arm.origin(), rounding, coefficients, words))
+        Ok(Streamed::new(arm.law(), arm.origin(), rounding(statistic, most)?, coefficients, words))
     }
+}
+
+/// How counts are rounded, of which the largest is `most`.
+fn rounding(statistic: TextStatistic, most: u32) -> io::Result<Rounding> {
+    Rounding::new(statistic.scale(), statistic.of(f64::from(most)))
+        .ok_or_else(|| io::Error::other("the scale needs all coefficients at once"))
 }

@@ -11,7 +11,8 @@
 //! coefficients are a function of (E, C) alone: of which (window, token) occur at positions whose coin falls on that
 //! part. Given (E, C) the draws under K₀ and under K₁ are therefore still independent with their stated laws, and so
 //! P(S ≥ s | E, C) is the exact tail, whatever E and C are. The order matters and is kept by the types: [`Mixed`] is
-//! counted without a key, the coin is opened next, and only then are coefficients rounded and handed to a part's key.
+//! counted without a key, the coin is opened next, and only then are coefficients rounded and handed to a part's key. (So does
+//! [`Bulk`](super::Bulk), which sorts text of any size.)
 //!
 //! What would break it: a coin under a part's own key, or a share that was chosen after a look at draws.
 //!

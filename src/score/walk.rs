@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use hashbrown::HashSet;
 
-use super::{Exchange, Provenance, ScoreError};
+use super::{Exchange, Provenance, ScoreError, Skipped};
 use crate::token::{TokenId, Width};
 
 /// What a position shows.
@@ -18,6 +18,18 @@ pub(super) enum Shown<'c> {
     PromptWindow,
     /// Nothing: fewer than `width` known predecessors.
     ShortWindow,
+}
+
+impl Shown<'_> {
+    /// Counts what shows nothing.
+    pub(super) fn skip(self, skipped: &mut Skipped) {
+        match self {
+            Self::Draw(..) => {}
+            Self::MarkedInput => skipped.marked_input += 1,
+            Self::PromptWindow => skipped.prompt_window += 1,
+            Self::ShortWindow => skipped.short_window += 1,
+        }
+    }
 }
 
 /// One exchange, position by position.
@@ -38,6 +50,16 @@ impl<'e> Walk<'e> {
         check_input(width, exchange)?;
         let context = [&exchange.prompt[..], &exchange.response[..]].concat();
         Ok(Self { width, exchange, context, excluded: windows_of_prompt(width, exchange) })
+    }
+
+    /// The exchange.
+    pub(super) fn exchange(&self) -> &'e Exchange {
+        self.exchange
+    }
+
+    /// Prompt and answer.
+    pub(super) fn context(&self) -> &[TokenId] {
+        &self.context
     }
 
     /// The answer's positions.

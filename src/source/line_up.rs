@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::text::BadLine;
+use super::text::{BadLine, Format};
 
 /// The manifest's name in its folder.
 pub const MANIFEST: &str = "manifest.jsonl";
@@ -40,6 +40,7 @@ pub fn parse(name: &str, text: &str) -> Result<Vec<Entry>, BadLine> {
     let mut entries: Vec<Entry> = Vec::new();
     let bad = |line: usize, field: Option<Cow<'static, str>>, what: String| BadLine {
         file: name.to_owned(),
+        format: Format::JsonLines,
         line,
         field,
         what,

@@ -40,8 +40,17 @@ pub struct Row {
     pub audience: Option<String>,
     /// The whole line but for `q`, unknown fields included.
     pub fields: Map<String, Value>,
-    /// Line in the file, from 1.
+    /// Line or row in the file, from 1.
     pub line: usize,
+    /// What the file is.
+    pub format: Format,
+}
+
+impl Row {
+    /// Where it stands, in words.
+    pub fn place(&self) -> String {
+        self.format.place(self.line)
+    }
 }
 
 /// The prompt, in one of three forms.
@@ -100,13 +109,45 @@ pub struct Rows {
     pub refused: Vec<BadLine>,
 }
 
+/// What rows stand in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// A row a line; blank lines count.
+    #[default]
+    JsonLines,
+    /// Rows of columns.
+    Parquet,
+}
+
+impl Format {
+    /// Where row `line` stands, in words.
+    pub fn place(self, line: usize) -> String {
+        match self {
+            Self::JsonLines => format!("line {line}"),
+            Self::Parquet => format!("row {line}"),
+        }
+    }
+
+    /// What it calls a value of a row.
+    fn field(self) -> &'static str {
+        match self {
+            Self::JsonLines => "field",
+            Self::Parquet => "column",
+        }
+    }
+}
+
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]
-#[error("{file}, line {line}{}: {what}", field.as_ref().map(|field| format!(", field \"{field}\"")).unwrap_or_default())]
+#[error("{file}, {}{}: {what}", format.place(*line), field.as_ref().map(|field| format!(", {} \"{field}\"", format.field())).unwrap_or_default())]
 pub struct BadLine {
     /// The file's name.
     pub file: String,
-    /// Line, from 1.
+    /// What it is.
+    #[serde(default)]
+    pub format: Format,
+    /// Line or row, from 1.
     pub line: usize,
     /// The field, where one is at fault.
     pub field: Option<Cow<'static, str>>,
@@ -119,15 +160,14 @@ pub struct BadLine {
 /// # Errors
 /// A file without rows, one that cannot be read, or its first bad line under [`BadLines::Refuse`].
 pub fn read(name: &str, input: impl BufRead, kind: Kind, bad: BadLines) -> Result<Rows, BadLine> {
-    let mut reader = Reader::new(name, input, kind, bad);
-    let rows = reader.by_ref().collect::<Result<_, _>>()?;
-    Ok(Rows { rows, refused: reader.finish()? })
+    Reader::new(name, input, kind, bad).all()
 }
 
 /// Rows one after the other, none held: as [`read`], which see. After an error nothing more comes.
 #[derive(Debug)]
 pub struct Reader<R> {
     name: String,
+    format: Format,
     input: R,
     kind: Kind,
     bad: BadLines,
@@ -162,7 +202,22 @@ impl<R: BufRead> Reader<R> {
     /// At the start of the line after those that were seen.
     pub fn resume(name: &str, input: R, kind: Kind, bad: BadLines, seen: Seen) -> Self {
         let (name, line, new_ids) = (name.to_owned(), Vec::new(), Vec::new());
-        Self { name, input, kind, bad, line, ended: false, seen, new_ids }
+        Self { name, format: Format::default(), input, kind, bad, line, ended: false, seen, new_ids }
+    }
+
+    /// What its lines were before they were lines.
+    #[must_use]
+    pub fn of(self, format: Format) -> Self {
+        Self { format, ..self }
+    }
+
+    /// All rows at once.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn all(mut self) -> Result<Rows, BadLine> {
+        let rows = self.by_ref().collect::<Result<_, _>>()?;
+        Ok(Rows { rows, refused: self.finish()? })
     }
 
     /// What was seen so far.
@@ -186,8 +241,12 @@ impl<R: BufRead> Reader<R> {
     /// Neither rows nor lines left out.
     pub fn finish(self) -> Result<Vec<BadLine>, BadLine> {
         if self.seen.rows == 0 && self.seen.refused.is_empty() {
-            let what = "the file holds no rows; expected one JSON object with an \"id\" a line";
-            return Err(BadLine { file: self.name, line: 1, field: None, what: what.to_owned() });
+            let what = match self.format {
+                Format::JsonLines => "the file holds no rows; expected one JSON object with an \"id\" a line",
+                Format::Parquet => "the file holds no rows",
+            };
+            let (file, format) = (self.name, self.format);
+            return Err(BadLine { file, format, line: 1, field: None, what: what.to_owned() });
         }
         Ok(self.seen.refused)
     }
@@ -199,6 +258,7 @@ impl<R: BufRead> Reader<R> {
             let number = self.seen.lines + 1;
             let at = |field: Option<&'static str>, what: String| BadLine {
                 file: self.name.clone(),
+                format: self.format,
                 line: number,
                 field: field.map(Cow::Borrowed),
                 what,
@@ -215,7 +275,7 @@ impl<R: BufRead> Reader<R> {
                 Ok(row) => {
                     self.new_ids.push(digest(&row.id));
                     self.seen.rows += 1;
-                    return Ok(Some(row));
+                    return Ok(Some(Row { format: self.format, ..row }));
                 }
                 Err(Fault { field, what }) if self.bad == BadLines::Skip => {
                     self.seen.refused.push(at(field, what));
@@ -275,6 +335,7 @@ fn parse(line: &[u8], number: usize, kind: Kind, ids: &mut HashSet<IdDigest>) ->
         epoch: epoch(&fields)?,
         audience: text_field(&fields, "for")?,
         line: number,
+        format: Format::default(),
         fields,
     };
     if kind == Kind::Prompts && row.prompt.is_none() {

@@ -7,6 +7,7 @@ mod calibrate;
 mod canary;
 mod case_canary;
 mod case_rows;
+mod parquet;
 mod run;
 mod scratch;
 mod trace;

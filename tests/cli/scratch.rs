@@ -25,15 +25,24 @@ fn rows(number: u32) -> Vec<String> {
     (0..number).map(row).collect()
 }
 
-fn score(folder: &Path, key: char, more: &[&str]) -> Output {
+const GREEN: &str = "green/1/w2/b2/t1";
+const MIX: &str = "mix/1/64/green/1/w1/b1/t1/green/1/w2/b1/t1";
+
+fn score_as(spec: &str, folder: &Path, key: char, more: &[&str]) -> Output {
     let mut command = program(folder);
     command.env("TAGGANT_TEST_KEY", key.to_string().repeat(64));
-    let arguments = ["score", "--key", "env:TAGGANT_TEST_KEY", "--spec", "green/1/w2/b2/t1", "--json"];
+    let arguments = ["score", "--key", "env:TAGGANT_TEST_KEY", "--spec", spec, "--json"];
     command.args(arguments).args(more).output().unwrap()
 }
 
+fn score(folder: &Path, key: char, more: &[&str]) -> Output {
+    score_as(GREEN, folder, key, more)
+}
+
+const OUTSIDE: [&str; 5] = ["--memory", "1MiB", "--scratch", "scratch", "rows.jsonl"];
+
 fn outside(folder: &Path, key: char) -> Output {
-    score(folder, key, &["--memory", "1MiB", "--scratch", "scratch", "rows.jsonl"])
+    score(folder, key, &OUTSIDE)
 }
 
 /// What lies in the one folder under `scratch`, by name.
@@ -49,21 +58,31 @@ fn left(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn what_does_not_fit_gives_the_same_report_and_leaves_nothing_behind() {
     let folder = folder("same");
     fs::write(folder.join("rows.jsonl"), rows(5_000).join("\n")).unwrap();
-    let wanted = score(&folder, 'a', &["rows.jsonl"]);
-    assert!(wanted.status.success(), "{}", said(&wanted));
-    let found = outside(&folder, 'a');
-    assert!(said(&found).contains("of scratch in scratch"), "{}", said(&found));
-    assert_eq!(String::from_utf8_lossy(&found.stdout), String::from_utf8_lossy(&wanted.stdout));
-    assert!(left(&folder).is_empty());
+    for (spec, statistic) in [(GREEN, "distinct"), (MIX, "root-count")] {
+        let more = ["--statistic", statistic];
+        let wanted = score_as(spec, &folder, 'a', &[&["rows.jsonl"], &more[..]].concat());
+        assert!(wanted.status.success(), "{}", said(&wanted));
+        let found = score_as(spec, &folder, 'a', &[&OUTSIDE[..], &more].concat());
+        assert!(said(&found).contains("of scratch in scratch"), "{}", said(&found));
+        assert_eq!(String::from_utf8_lossy(&found.stdout), String::from_utf8_lossy(&wanted.stdout));
+        assert!(left(&folder).is_empty());
+    }
 }
 
 #[test]
 fn an_interrupted_run_goes_on_and_its_scratch_knows_no_key() {
+    for spec in [GREEN, MIX] {
+        interrupted(spec);
+    }
+}
+
+fn interrupted(spec: &str) {
     let folder = folder("resume");
+    let outside = |folder: &Path, key| score_as(spec, folder, key, &OUTSIDE);
     let file = folder.join("rows.jsonl");
     let mut lines = rows(2_000);
     fs::write(&file, lines.join("\n")).unwrap();
-    let wanted = score(&folder, 'a', &["rows.jsonl"]).stdout;
+    let wanted = score_as(spec, &folder, 'a', &["rows.jsonl"]).stdout;
     let good = std::mem::replace(&mut lines[1_990], "{".to_owned());
     fs::write(&file, lines.join("\n")).unwrap();
     let stopped = |key| {
@@ -180,15 +199,21 @@ fn more_rows_than_memory_holds_are_refused_with_what_they_need() {
 }
 
 #[test]
-fn what_cannot_be_sorted_outside_memory_is_refused() {
-    let folder = folder("mix");
+fn what_is_counted_in_memory_is_refused_with_what_it_needs() {
+    let folder = folder("beside");
     fs::write(folder.join("rows.jsonl"), rows(3).join("\n")).unwrap();
-    let mix = ["--spec", "mix/1/64/green/1/w1/b1/t1/green/1/w2/b1/t1", "--scratch", "scratch", "rows.jsonl"];
-    let mut command = program(&folder);
-    command.env("TAGGANT_TEST_KEY", "a".repeat(64));
-    let refused = command.args(["score", "--key", "env:TAGGANT_TEST_KEY"]).args(mix).output().unwrap();
+    let beside = ["--reference", "embedded", "--scratch", "scratch", "rows.jsonl"];
+    let refused = score_as("green/1/w1/b2/t1", &folder, 'a', &beside);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(said(&refused).contains("--scratch: only text under one scheme"), "{}", said(&refused));
+    // 900 windows at most, and 8 bytes for each of the embedded vocabulary's 16,384 tokens after each.
+    assert!(
+        said(&refused).contains("counted in memory") && said(&refused).contains("MiB;"),
+        "{}",
+        said(&refused)
+    );
+    let rows = ["--access", "distributions", "--scratch", "scratch", "rows.jsonl"];
+    let refused = score(&folder, 'a', &rows);
+    assert_eq!(refused.status.code(), Some(2));
     assert!(!folder.join("scratch").exists());
     let alone = score(&folder, 'a', &["--memory", "1MiB", "rows.jsonl"]);
     assert!(said(&alone).contains("--scratch"), "{}", said(&alone));

@@ -13,7 +13,7 @@ use super::super::{Failure, rows};
 use crate::case::material::Answer;
 use crate::case::plan::{contexts, prompts_sha256};
 use crate::source::model::{Loaded, embedded};
-use crate::source::text::{BadLines, Content, Distribution, Kind, Prompt, Row};
+use crate::source::text::{BadLines, Content, Distribution, Format, Kind, Prompt, Row};
 use crate::token::TokenId;
 
 #[derive(Debug, Args)]
@@ -89,6 +89,7 @@ pub(super) fn as_rows(loaded: &Loaded, answers: &[Answer], as_text: bool) -> Res
             audience: None,
             fields: Map::new(),
             line,
+            format: Format::default(),
         })
     };
     (1..).zip(answers).map(row).collect()
