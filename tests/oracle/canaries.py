@@ -31,6 +31,7 @@ BOOK = pathlib.Path(__file__).resolve().parent.parent / "vectors" / "canary_sets
 SCORINGS = ["first", "counts", "remembered"]
 NONE = ["I would rather not say.", "", "Any of them would do.", "x1 alone"]
 LABELS = {"schema", "exploration", "feasibility.what", "feasibility.unit"}
+LABELS |= {"readings.read_twice", "readings.disagreements"}  # of a second reader, which scores nothing
 LEARNED, FOLLOWED = 0.05, 0.5
 
 
@@ -60,6 +61,8 @@ def scored(program, comparisons, number):
     needed = planning.first_on_ladder(1 / 16, 0.01, 1e-6, 0.9)
     expected |= {"key_id": key_id(secret), "epoch": inputs.DEFAULT_EPOCH, "book": book.sha256.hex()}
     expected |= {"feasibility.have": len(asked), "feasibility.needed": float(needed)}
+    if "readings.answers" in found:
+        expected |= {"readings.slots": len(asked), "readings.silent": expected["silent"], "readings.answers": len(asked) * probes}
     comparisons.all(f"canaries {number} {scoring}", found, expected, f"canary {scoring}: ")
     comparisons.none_left(f"canaries {number}", found, expected, LABELS)
     assigned(program, comparisons, number, key, book, picks, sorted({slot for slot, _ in asked}))

@@ -10,6 +10,7 @@ Written from the definitions and the papers, with fixed seeds. What the program 
 | score | taggant/score/1: draws, S, estimate, interval, z, tail, e-process, what was skipped | scores, rows, exact |
 | score --reference, --exposure | the same, residual coefficients, from token ids | references, residual, models |
 | score --access distributions | the same from log-probabilities, what alignment lost; argmax, mass, residual | distributions |
+| the same of "q", --top-k | the same by the mark's own token ids | ids |
 | score of several files | each suspect's numbers, and whom e-BH picks | screens |
 | detect | our own marks: tails, Holm over all that were tried | marks |
 | test | every number of a finding, Holm, power, verdict, exit code; the six statistics of marks | plans, findings |
@@ -41,6 +42,7 @@ import calibration
 import canaries
 import distributions
 import exact
+import ids
 import marks
 import planning
 import plans
@@ -54,6 +56,7 @@ PARTS = {
     "files scored": scores,
     "beside references": references,
     "of probabilities": distributions,
+    "of probabilities by id": ids,
     "screenings": screens,
     "texts of unknown mark": marks,
     "plans": plans,
