@@ -22,14 +22,14 @@ pub mod report;
 use serde::{Deserialize, Serialize};
 
 use crate::canary::Book;
-use crate::key::SchemeKey;
+use crate::key::{Label, SchemeKey};
 use crate::scheme::{Scheme, SpecError};
 use crate::score::{ReadingError, ScoreError, Skipped};
 use crate::stat::verdict::{Summary, TailMethod, TestError};
 use canaries::{Disclosed, ProbeError, Readings};
 use judge::{judge, standing_out};
 use material::{Content, Material, MaterialError};
-use plan::{Access, PlannedTest, Role, SealedPlan};
+use plan::{Access, PlannedTest, Role, ScoredKey, SealedPlan};
 
 /// What a reader is told. Never "guilty".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,9 +262,9 @@ fn found(
             (summary, Skipped::default(), Some(readings))
         }
         _ => {
-            let scheme = scheme(plan, test, keys)?;
-            prompts::check(plan, test, material, &scheme)?;
-            let (summary, skipped) = material.test(plan, test, &scheme)?;
+            let schemes = schemes(test, keys)?;
+            prompts::check(plan, test, material, &schemes)?;
+            let (summary, skipped) = material.test(plan, test, &schemes)?;
             (summary, skipped, None)
         }
     };
@@ -299,18 +299,24 @@ fn material_of<'m>(test: &PlannedTest, material: &'m [Material]) -> Result<&'m M
     }
 }
 
-fn scheme(plan: &SealedPlan, test: &PlannedTest, keys: &[SchemeKey]) -> Result<Scheme, CaseError> {
-    let spec = plan.spec();
-    let wanted = spec.labels(&spec.label());
-    let key = |label: &crate::key::Label| {
-        let found = keys.iter().find(|key| key.epoch() == &test.epoch && key.label() == label);
+/// The schemes that a test's keys open, in the order of the keys.
+fn schemes(test: &PlannedTest, keys: &[SchemeKey]) -> Result<Vec<Scheme>, CaseError> {
+    test.keys.iter().filter_map(|scored| scheme(test, scored, keys).transpose()).collect()
+}
+
+/// The scheme of one of a test's keys; none for canaries.
+fn scheme(test: &PlannedTest, scored: &ScoredKey, keys: &[SchemeKey]) -> Result<Option<Scheme>, CaseError> {
+    let Some(spec) = scored.mark.spec() else { return Ok(None) };
+    let key = |label: &Label| {
+        let found = keys.iter().find(|key| *key.epoch() == scored.epoch && key.label() == label);
         found.cloned().ok_or_else(|| CaseError::NoKey {
             test: test.name.clone(),
             label: label.to_string(),
-            epoch: test.epoch.to_string(),
+            epoch: scored.epoch.to_string(),
         })
     };
-    Ok(spec.open_with(wanted.iter().map(key).collect::<Result<_, _>>()?)?)
+    let opened = scored.mark.labels().iter().map(key).collect::<Result<_, _>>()?;
+    Ok(Some(spec.open_with(opened)?))
 }
 
 #[cfg(test)]
@@ -447,13 +453,13 @@ mod tests {
         let verdict = primary(|draft| draft.copy(Access::Distributions, "student", "innocent-1"));
         assert_eq!(verdict, Verdict::Inconclusive);
         let marked = |draft: &mut fixture::Draft| {
-            let epoch = draft.plan.tests[0].epoch.clone();
+            let keys = draft.plan.tests[0].keys.clone();
             draft
                 .plan
                 .tests
                 .iter_mut()
                 .filter(|test| test.role == Role::WrongKey)
-                .for_each(|test| test.epoch = epoch.clone());
+                .for_each(|test| test.keys.clone_from(&keys));
         };
         assert_eq!(primary(marked), Verdict::Inconclusive);
     }
@@ -465,8 +471,8 @@ mod tests {
         assert_eq!(primary(none), Verdict::Inconclusive);
         let elsewhere = |draft: &mut fixture::Draft| {
             let unused =
-                draft.plan.tests.iter().find(|test| test.role == Role::WrongKey).unwrap().epoch.clone();
-            draft.plan.tests.iter_mut().filter(innocent).for_each(|test| test.epoch = unused.clone());
+                draft.plan.tests.iter().find(|test| test.role == Role::WrongKey).unwrap().keys.clone();
+            draft.plan.tests.iter_mut().filter(innocent).for_each(|test| test.keys.clone_from(&unused));
         };
         assert_eq!(primary(elsewhere), Verdict::Inconclusive);
         let other_statistic = |draft: &mut fixture::Draft| {

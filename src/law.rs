@@ -195,7 +195,31 @@ impl<I: Ord> Tally<I> {
     /// Rounds the summed coefficients to whole numbers, half to even, clipped to ±127. Looks at no key.
     pub fn whole(mut self, scale: Scale) -> Whole<I> {
         self.merge();
-        let factor = scale_factor(scale, self.entries.iter().map(|entry| entry.coefficient.abs()));
+        let factor = scale_factor(scale, self.magnitudes());
+        self.rounded(factor)
+    }
+
+    /// Rounds the coefficients of several unrelated keys, each times its key's weight, by one scale. So the weights say how
+    /// the keys' coefficients compare, whatever the largest of each key happens to be. Looks at no key.
+    pub fn whole_together(weighed: Vec<(Self, u8)>, scale: Scale) -> Vec<Whole<I>> {
+        let weighed = weighed.into_iter().map(|(tally, weight)| tally.map(|a| a * f64::from(weight)));
+        let tallies: Vec<Self> = weighed.collect();
+        let factor = scale_factor(scale, tallies.iter().flat_map(Self::magnitudes));
+        tallies.into_iter().map(|tally| tally.rounded(factor)).collect()
+    }
+
+    /// Distinct inputs.
+    pub fn distinct(&mut self) -> usize {
+        self.merge();
+        self.entries.len()
+    }
+
+    fn magnitudes(&self) -> impl Iterator<Item = f64> + '_ {
+        self.entries.iter().map(|entry| entry.coefficient.abs())
+    }
+
+    /// Of merged entries.
+    fn rounded(self, factor: f64) -> Whole<I> {
         let kept = Kept::of(&self.entries, factor);
         let entry = |Tallied { input, coefficient, cluster }| WholeEntry {
             input,

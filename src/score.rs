@@ -18,6 +18,7 @@ mod bulk;
 mod exposure;
 mod foreign;
 mod mixed;
+mod pooled;
 mod reading;
 mod residual;
 mod rows;
@@ -42,9 +43,10 @@ pub use bulk::{Bulk, Progress, Sorted};
 pub use exposure::{Exposure, Exposures};
 pub use foreign::{ForeignSkipped, Occurrences, occurrences};
 pub use mixed::{Counted, Mixed};
+pub use pooled::{Pooled, Unrounded};
 pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
-pub use rows::{Prediction, Row, Weight, argmax, mass, residual, residual_of_known};
+pub use rows::{Compared, Prediction, Row, RowStatistic, Weight, argmax, mass, residual, residual_of_known};
 pub use sums::Sums;
 pub use tenants::tenants;
 
@@ -101,9 +103,9 @@ impl TextStatistic {
         }
     }
 
-    /// Coefficients from the number of occurrences.
-    fn whole(self, occurrences: Tally<Coin>) -> Whole<Coin> {
-        occurrences.map(|occurrences| self.of(occurrences)).whole(self.scale())
+    /// Coefficients from the number of occurrences, and how they are rounded.
+    fn coefficients(self, occurrences: Tally<Coin>) -> (Tally<Coin>, Scale) {
+        (occurrences.map(|occurrences| self.of(occurrences)), self.scale())
     }
 }
 
@@ -498,6 +500,14 @@ pub enum ScoreError {
     /// Draws for one scheme where another was counted.
     #[error("the text was counted for another mix")]
     OtherMix,
+    /// Keys that were not counted for.
+    #[error("the draws were counted for {counted} keys, and {schemes} are to be opened")]
+    Keys {
+        /// Keys counted for.
+        counted: usize,
+        /// Schemes given.
+        schemes: usize,
+    },
     /// The scheme has no key.
     #[error("the scheme has no draws of its own: choose an account, or test all of them as candidates")]
     NoArm,

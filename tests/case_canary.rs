@@ -72,7 +72,8 @@ fn absent(reason: &str) -> Value {
 
 fn test(name: &str, role: &str, suspect: &str, epoch: &str) -> Value {
     json!({ "name": name, "suspect": suspect, "role": role, "access": "canary",
-            "statistic": "canary-remembered", "epoch": epoch, "sources": ["book"] })
+            "statistic": "canary-remembered", "sources": ["book"],
+            "keys": [{ "epoch": epoch, "mark": "canary/1", "weight": 1 }] })
 }
 
 fn first_served(epoch: &str) -> Value {
@@ -86,7 +87,6 @@ fn plan(genesis: &Genesis) -> Value {
         "hypothesis": "H0: the suspect is independent of the key. H1 (P3): it was exposed to what the key picked.",
         "key_id": genesis.key_id,
         "genesis_root": genesis.root,
-        "spec": SPEC,
         "tokenizer_sha256": genesis.tokenizer_sha256,
         "tests": [
             test("suspect, canaries", "suspect", "suspect", SERVED),
@@ -101,6 +101,7 @@ fn plan(genesis: &Genesis) -> Value {
             "beacon": absent("a test waits for no beacon"),
             "answer_tokens": 0,
             "contexts": absent("no distributions"),
+            "rows": absent("no distributions"),
             "documents": absent("nobody reads"),
         },
         "statistic_sha256": statistic_sha256(),
@@ -113,6 +114,7 @@ fn plan(genesis: &Genesis) -> Value {
         "matchers": { "value": matchers_sha256() },
         "exclusions": [],
         "lambda_grid": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+        "shares": [1.0, 0.1, 0.01],
         "order": "slots in the order of the plan's ranges",
         "alpha": 1e-6,
         "correction": "holm",

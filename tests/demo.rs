@@ -210,7 +210,8 @@ fn own_plan(out: &Path) -> Value {
     let source = plan["sources"][0]["name"].clone();
     let test = |name: &str, role: &str| {
         serde_json::json!({ "name": name, "suspect": name, "role": role, "access": "text",
-            "statistic": "text-residual", "epoch": "e", "sources": [source.clone()] })
+            "statistic": "text-residual", "sources": [source.clone()],
+            "keys": [{ "epoch": "e", "mark": "green/1/w1/b2/t1", "weight": 1 }] })
     };
     plan["tests"] = serde_json::json!([test("suspect", "suspect"), test("innocent", "innocent")]);
     plan["first_served"] =

@@ -227,7 +227,8 @@ fn plan() -> Plan {
     let test = |name: &str, role: &str, statistic: &str| {
         let access = if statistic == "residual" { "distributions" } else { "text" };
         json!({ "name": name, "suspect": if role == "innocent" { "i" } else { "s" }, "role": role, "access": access, "statistic": statistic,
-                "epoch": "2026-q4", "sources": ["teacher"] })
+                "keys": [{ "epoch": "2026-q4", "mark": "green/1/w1/b2/t1", "weight": 2 },
+                         { "epoch": "2026-q4", "mark": "green/1/w2/b1/t1", "weight": 3 }], "sources": ["teacher"] })
     };
     let absent = |reason: &str| json!({ "value": null, "reason": reason });
     serde_json::from_value(json!({
@@ -236,7 +237,6 @@ fn plan() -> Plan {
         "hypothesis": "H0: independent of the key. H1: exposed to marked answers.",
         "key_id": "bb8a8d592659429b",
         "genesis_root": hash("a"),
-        "spec": "green/1/w1/b2/t1",
         "tokenizer_sha256": hash("b"),
         "tests": [test("primary", "suspect", "residual"), test("innocent", "innocent", "root-count")],
         "pool": {
@@ -246,6 +246,7 @@ fn plan() -> Plan {
             "beacon": absent("runs offline"),
             "answer_tokens": 60,
             "contexts": { "value": "one-an-answer" },
+            "rows": { "value": { "top": 20 } },
             "documents": absent("nobody reads"),
         },
         "statistic_sha256": hash("d"),
@@ -259,6 +260,7 @@ fn plan() -> Plan {
         "matchers": absent("no canaries"),
         "exclusions": ["repeated draws"],
         "lambda_grid": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+        "shares": [1.0, 0.1, 0.01],
         "order": "pool order",
         "alpha": 1e-6,
         "correction": "holm",

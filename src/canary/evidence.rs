@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::book::{Book, Pick, Picks};
 use super::matching::Answer;
-use crate::law::{Choices, Draws, Scale, Scores, ScoresError, Step, WholeChoices};
+use crate::law::{Choices, Draws, Origin, SameOrigin, Scale, Scores, ScoresError, Step, WholeChoices};
 use crate::stat::math::{exp, ln, ln_1p, to_f64};
 use crate::stat::verdict::{Summary, TestError};
 
@@ -77,6 +77,12 @@ pub enum EvidenceError {
     /// Log-probabilities that are not one finite number a sibling.
     #[error("slot {0} needs one finite log-probability for each of its {1} siblings")]
     Likelihoods(u64, usize),
+    /// Nothing to open.
+    #[error("no epoch is there to open the picks of")]
+    NoPicks,
+    /// One key there twice.
+    #[error(transparent)]
+    SameOrigin(#[from] SameOrigin),
     /// Scores that no slot has.
     #[error(transparent)]
     Scores(#[from] ScoresError),
@@ -151,8 +157,28 @@ impl Evidence {
     /// A slot whose key was not handed over. Any pick in its place would be known beforehand, and slots that are left out
     /// because their keys are not at hand would be a choice after the fact.
     pub fn open(&self, picks: &Picks<'_>) -> Result<Draws, EvidenceError> {
+        self.open_weighed(picks, 1)
+    }
+
+    /// Opens the picks under the unrelated keys of several epochs, each with its weight, as one set of draws.
+    ///
+    /// # Errors
+    /// As [`Evidence::open`]; no epoch, or one that is there twice.
+    pub fn open_pooled(&self, picks: &[(Picks<'_>, u8)]) -> Result<Draws, EvidenceError> {
+        let mut pooled: Option<Draws> = None;
+        for (picks, weight) in picks {
+            let draws = self.open_weighed(picks, *weight)?;
+            pooled = Some(match pooled {
+                None => draws,
+                Some(earlier) => earlier.pool(draws)?,
+            });
+        }
+        pooled.ok_or(EvidenceError::NoPicks)
+    }
+
+    fn open_weighed(&self, picks: &Picks<'_>, weight: u8) -> Result<Draws, EvidenceError> {
         let mut missing = None;
-        let draws = self.choices.open(picks.origin(), |pick| {
+        let draws = self.choices.open_weighed(weight, picks.origin(), |pick| {
             picks.sibling(pick).unwrap_or_else(|| {
                 missing.get_or_insert_with(|| pick.clone());
                 0
@@ -169,13 +195,14 @@ pub struct Sequence<'a> {
     book: &'a Book,
     probes: usize,
     opened: BTreeSet<Pick>,
+    heaviest: u8,
     steps: Vec<Step>,
 }
 
 impl<'a> Sequence<'a> {
     /// Nothing opened yet; each slot gets `probes` answers.
     pub fn new(book: &'a Book, probes: usize) -> Self {
-        Self { book, probes, opened: BTreeSet::new(), steps: Vec::new() }
+        Self { book, probes, opened: BTreeSet::new(), heaviest: 1, steps: Vec::new() }
     }
 
     /// Scores one slot by its counts, opens its pick and closes it.
@@ -183,25 +210,46 @@ impl<'a> Sequence<'a> {
     /// # Errors
     /// As [`Evidence::new`]; a slot that was opened before stays as it was scored then.
     pub fn open(&mut self, asked: &Asked, picks: &Picks<'_>) -> Result<(), EvidenceError> {
+        self.open_pooled(asked, &[(*picks, 1)])
+    }
+
+    /// The same under the unrelated keys of several epochs, each with its weight: one draw a key.
+    ///
+    /// # Errors
+    /// As [`Sequence::open`], and a key that is there twice.
+    pub fn open_pooled(&mut self, asked: &Asked, picks: &[(Picks<'_>, u8)]) -> Result<(), EvidenceError> {
+        let keys: BTreeSet<Origin> = picks.iter().map(|(picks, _)| picks.origin()).collect();
+        if keys.len() != picks.len() {
+            return Err(SameOrigin.into());
+        }
         check(self.book, asked, self.probes, false)?;
-        let sibling = picks.sibling(&asked.pick).ok_or_else(|| EvidenceError::NoKey(asked.pick.clone()))?;
+        let sibling = |(picks, weight): &(Picks<'_>, u8)| {
+            let sibling =
+                picks.sibling(&asked.pick).ok_or_else(|| EvidenceError::NoKey(asked.pick.clone()))?;
+            Ok((sibling, *weight))
+        };
+        let siblings: Vec<(u32, u8)> = picks.iter().map(sibling).collect::<Result<_, EvidenceError>>()?;
         if !self.opened.insert(asked.pick.clone()) {
             return Err(EvidenceError::Twice(asked.pick.clone()));
         }
         let counts: Result<Vec<i32>, _> =
             counts(self.book, asked, self.probes)?.into_iter().map(i32::try_from).collect();
         let scores = Scores::new(&counts.unwrap_or_default())?;
-        let cluster = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
-        self.steps.push(Step::choice(scores, cluster, sibling));
+        let cluster = u32::try_from(self.opened.len() - 1).unwrap_or(u32::MAX);
+        for (sibling, weight) in siblings {
+            self.steps.push(Step::choice_weighed(weight, scores, cluster, sibling));
+            self.heaviest = self.heaviest.max(weight);
+        }
         Ok(())
     }
 
-    /// The e-process over the slots in their order.
+    /// The e-process over the slots in their order, with bets on `shares` of them being remembered.
     ///
     /// # Errors
-    /// No slot whose answers named a sibling.
-    pub fn summary(&self) -> Result<Summary, TestError> {
-        Summary::of_reading(&self.steps, to_f64(self.probes.max(1) as u64))
+    /// No slot whose answers named a sibling; shares that are none.
+    pub fn summary(&self, shares: &[f64]) -> Result<Summary, TestError> {
+        let a_max = to_f64(self.probes.max(1) as u64) * f64::from(self.heaviest);
+        Summary::of_reading(&self.steps, a_max, shares)
     }
 }
 

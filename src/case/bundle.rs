@@ -467,8 +467,10 @@ mod tests {
     fn a_case_made_up_as_a_whole_is_not_the_one_published_and_deposited() {
         let (mut draft, honest) = (fixture::draft(), fixture::fixture());
         let forger = Secret::from_bytes([43; 32]);
-        let (epochs, label) =
-            (["2026-q4", "2026-q4-unused"].map(|epoch| epoch.parse().unwrap()), draft.plan.spec.label());
+        let (epochs, label) = (
+            ["2026-q4", "2026-q4-unused"].map(|epoch| epoch.parse().unwrap()),
+            draft.plan.specs()[0].label(),
+        );
         let keys = epochs.clone().map(|epoch| (epoch, vec![label.clone()]));
         draft.genesis = Genesis::new(&forger, draft.genesis.tokenizer_sha256.0, &keys);
         draft.openings =
@@ -547,7 +549,7 @@ mod tests {
     #[test]
     fn an_invented_key_fails_however_well_the_rest_fits() {
         let mut bundle = fixture::fixture().bundle();
-        let label = bundle.plan.spec.label();
+        let label = bundle.plan.specs()[0].label();
         let invented = Secret::from_bytes([5; 32]).epoch_key(&bundle.openings[0].epoch).scheme_key(&label);
         bundle.openings[0].key = Commitment(*invented.hazmat_bytes());
         let plan =
@@ -606,7 +608,7 @@ mod tests {
         let draft = fixture::draft();
         let (mut plan, keys) = (draft.plan.clone(), draft.keys());
         plan.sources[0].keys =
-            vec![MarkedUnder { key_id: plan.key_id.clone(), epoch: plan.tests[0].epoch.clone() }];
+            vec![MarkedUnder { key_id: plan.key_id.clone(), epoch: plan.tests[0].keys[0].epoch.clone() }];
         let sealed = plan.seal("2026-11-23T10:00:00Z").unwrap();
         let refused = analyse(&sealed, &draft.material, None, &keys);
         assert!(matches!(refused, Err(crate::case::CaseError::DependentSource { .. })), "{refused:?}");

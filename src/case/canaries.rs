@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::CaseError;
-use super::plan::{Canaries, PlannedTest, SealedPlan, Statistic};
+use super::plan::{Canaries, PlannedTest, ScoredKey, SealedPlan, Statistic};
 use crate::canary::{
-    Answer, Asked, Book, Contents, Evidence, EvidenceError, Fault, Matcher, OpenedKeys, Problem, Sequence,
-    SiblingSet, second_reading,
+    Answer, Asked, Book, Contents, Evidence, EvidenceError, Fault, Matcher, OpenedKeys, Picks, Problem,
+    Sequence, SiblingSet, second_reading,
 };
 use crate::key::{Commitment, Label, SchemeKey};
 use crate::stat::verdict::{Summary, TestError};
@@ -264,7 +264,7 @@ fn check_order(
     if ended { Ok(()) } else { Err(missing(probes.len())) }
 }
 
-/// Tests a suspect's answers to the plan's slots under the test's epoch.
+/// Tests a suspect's answers to the plan's slots under the test's epochs.
 ///
 /// # Errors
 /// Rows that do not fit the plan, or the key of a slot that was not opened.
@@ -283,20 +283,22 @@ pub(super) fn test(
     };
     let metered = test.statistic == Statistic::CanaryMetered;
     let Read { asked, readings } = Read::of(book, canaries, probes, metered).map_err(fault)?;
-    let opened = opened(test, book, &asked, keys)?;
-    let picks = book.opened_picks(&opened);
+    let opened: Vec<OpenedKeys> =
+        test.keys.iter().map(|key| opened(test, key, book, &asked, keys)).collect::<Result<_, _>>()?;
+    let picks: Vec<(Picks<'_>, u8)> =
+        opened.iter().zip(&test.keys).map(|(opened, key)| (book.opened_picks(opened), key.weight)).collect();
     let each = canaries.probes as usize;
     let summary = match test.statistic.scoring() {
         Some(scoring) => {
             let evidence = Evidence::new(book, &asked, each, scoring).map_err(|error| fault(error.into()))?;
-            Summary::of(evidence.open(&picks).map_err(|error| fault(error.into()))?)
+            Summary::of(evidence.open_pooled(&picks).map_err(|error| fault(error.into()))?)
         }
         None => {
             let mut sequence = Sequence::new(book, each);
             for slot in &asked {
-                sequence.open(slot, &picks).map_err(|error| fault(error.into()))?;
+                sequence.open_pooled(slot, &picks).map_err(|error| fault(error.into()))?;
             }
-            sequence.summary()
+            sequence.summary(&plan.plan().shares)
         }
     };
     let summary = match summary {
@@ -309,15 +311,16 @@ pub(super) fn test(
 /// The keys of all slots asked: a slot whose key is missing is an error, never a pick of its own.
 fn opened(
     test: &PlannedTest,
+    key: &ScoredKey,
     book: &Book,
     asked: &[Asked],
     keys: &[SchemeKey],
 ) -> Result<OpenedKeys, CaseError> {
-    let opened = OpenedKeys::new(&test.epoch, keys);
+    let opened = OpenedKeys::new(&key.epoch, keys);
     let labels = asked.iter().filter_map(|slot| slot.pick.label(book));
     for label in labels {
         if opened.get(&label).is_none() {
-            let (test, epoch) = (test.name.clone(), test.epoch.to_string());
+            let (test, epoch) = (test.name.clone(), key.epoch.to_string());
             return Err(CaseError::NoKey { test, label: label.to_string(), epoch });
         }
     }

@@ -92,11 +92,16 @@ pub fn decoys(
 ) -> Result<Decoys, CaseError> {
     let evidence = super::material_of(test, material)?.evidence(plan, test)?;
     let score = |error| CaseError::Score { test: test.name.clone(), error };
-    let scheme = |number: u32| plan.spec().open(&secret(number).epoch_key(&test.epoch));
-    let z = match &evidence {
-        Counted::Plain(evidence) => z_under(evidence, count.max(2), scheme).map_err(score)?,
-        Counted::Mixed(mixed) => {
-            let z = |number| mixed.open(&scheme(number)).map(|draws| z(&draws)).map_err(score);
+    let schemes = |number: u32| -> Vec<Scheme> {
+        let secret = secret(number);
+        let keys = test.keys.iter().filter_map(|key| key.mark.open(&secret.epoch_key(&key.epoch)));
+        keys.collect()
+    };
+    let plain: Option<Vec<&Evidence>> = evidence.keys().iter().map(Counted::plain).collect();
+    let z = match plain {
+        Some(plain) => z_under_keys(&plain, count.max(2), schemes).map_err(score)?,
+        None => {
+            let z = |number| evidence.open(&schemes(number)).map(|draws| z(&draws)).map_err(score);
             (0..count.max(2)).map(z).collect::<Result<_, _>>()?
         }
     };
@@ -113,14 +118,30 @@ pub fn z_under(
     count: u32,
     scheme: impl Fn(u32) -> Scheme + Sync,
 ) -> Result<Option<Vec<f64>>, ScoreError> {
-    let sums = evidence.sums();
-    let [total, squares] = sums.moments();
+    z_under_keys(&[evidence], count, |number| vec![scheme(number)])
+}
+
+/// The same of several keys' evidence in one sum, `schemes` in their order.
+fn z_under_keys(
+    evidence: &[&Evidence],
+    count: u32,
+    schemes: impl Fn(u32) -> Vec<Scheme> + Sync,
+) -> Result<Option<Vec<f64>>, ScoreError> {
+    let sums: Vec<_> = evidence
+        .iter()
+        .map(|evidence| evidence.sums())
+        .map(|sums| {
+            let moments = sums.moments();
+            (sums, moments)
+        })
+        .collect();
     let z = |number: u32| {
-        let scheme = scheme(number);
-        let laws = || scheme.arms().iter().map(Arm::law);
-        let mean: f64 = laws().map(|law| total * law.mean()).sum();
-        let variance: f64 = laws().map(|law| squares * law.variance()).sum();
-        let above = sums.of(&scheme)? - mean;
+        let (mut above, mut variance) = (0.0, 0.0);
+        for ((sums, [total, squares]), scheme) in sums.iter().zip(schemes(number)) {
+            let laws = || scheme.arms().iter().map(Arm::law);
+            above += sums.of(&scheme)? - laws().map(|law| total * law.mean()).sum::<f64>();
+            variance += laws().map(|law| squares * law.variance()).sum::<f64>();
+        }
         Ok((variance > 0.0).then(|| above / sqrt(variance)))
     };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -176,10 +197,9 @@ mod tests {
         let Fixture { plan, material, .. } = fixture::fixture();
         let test = &plan.tests()[0];
         let found = decoys(&plan, &material, test, 2).unwrap();
-        let label = plan.spec().label();
-        let key = |number| secret(number).epoch_key(&test.epoch).scheme_key(&label);
-        let (summary, _) =
-            material[0].test(&plan, test, &plan.spec().open_with(vec![key(1)]).unwrap()).unwrap();
+        let key = &test.keys[0];
+        let scheme = key.mark.spec().unwrap().open(&secret(1).epoch_key(&key.epoch));
+        let (summary, _) = material[0].test(&plan, test, &[scheme]).unwrap();
         assert!((found.z[1] - summary.z).abs() < 1e-12);
     }
 

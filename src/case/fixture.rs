@@ -7,10 +7,13 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use super::bundle::{Bundle, Parts};
-use super::material::{Answer, Beside, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table};
+use super::material::{
+    Answer, Beside, Content, Distributions, Material, ReadingMaterial, ReadingRow, Rows, Table,
+};
 use super::plan::{
-    Access, ContextRule, Correction, FORMAT, FirstServed, Independence, Plan, Planned, PlannedTest, Pool,
-    Role, SealedPlan, Source, Statistic, contexts, documents_sha256, prompts_sha256, statistic_sha256,
+    Access, ContextRule, Correction, FORMAT, FirstServed, Independence, Mark, Plan, Planned, PlannedTest,
+    Pool, Role, RowRule, ScoredKey, SealedPlan, Source, Statistic, contexts, documents_sha256,
+    prompts_sha256, statistic_sha256,
 };
 use super::{Analysis, analyse};
 use crate::key::{Commitment, Epoch, Genesis, Opening, SchemeKey, Secret};
@@ -28,6 +31,13 @@ pub(super) struct Fixture {
     pub(super) openings: Vec<Opening>,
     pub(super) material: Vec<Material>,
     pub(super) analysis: Analysis,
+}
+
+/// What the genesis of the case has keys for.
+const MARKS: [&str; 4] = ["green/1/w1/b2/t1", "green/1/w2/b1/t1", "gumbel/1/w1", "tournament/1/w1/d3"];
+
+fn secret() -> Secret {
+    Secret::from_bytes([42; 32])
 }
 
 /// The case, analysed.
@@ -56,9 +66,28 @@ impl Draft {
         Fixture { plan, genesis, openings, material, analysis }
     }
 
+    /// Scores the tests of an access under several keys of the epoch they name, each with its weight.
+    pub(super) fn pool(&mut self, access: Access, marks: &[(&str, u8)]) {
+        for test in self.plan.tests.iter_mut().filter(|test| test.access == access) {
+            let epoch = test.keys[0].epoch.clone();
+            let key = |(mark, weight): &(&str, u8)| ScoredKey {
+                epoch: epoch.clone(),
+                mark: mark.parse().unwrap(),
+                weight: *weight,
+            };
+            test.keys = marks.iter().map(key).collect();
+            for label in test.keys.iter().flat_map(|key| key.mark.labels()) {
+                let opening = self.genesis.open(&secret(), &epoch, Some(&label)).unwrap();
+                if !self.openings.contains(&opening) {
+                    self.openings.push(opening);
+                }
+            }
+        }
+    }
+
     /// Weighs the windows of residuals by how often they occur in the control's answers, as if those were traffic.
     pub(super) fn exposed(&mut self) {
-        let width = self.plan.spec.width();
+        let width = self.plan.specs()[0].width();
         let of = |material: &&Material| material.suspect == "control" && material.access() == Access::Text;
         let Content::Beside(control) = &self.material.iter().find(of).unwrap().content else {
             panic!("text")
@@ -84,7 +113,7 @@ impl Draft {
     /// Tests every text beside a reference that expects all tokens alike.
     pub(super) fn beside_a_flat_reference(&mut self) {
         let vocabulary = VOCABULARY as usize;
-        let width = self.plan.spec.width();
+        let width = self.plan.specs()[0].width();
         for material in &mut self.material {
             let Content::Text(answers) = &material.content else { continue };
             let exchanges: Vec<_> = answers.iter().map(|answer| answer.exchange(Provenance::Fresh)).collect();
@@ -99,6 +128,25 @@ impl Draft {
         }
         let texts = self.plan.tests.iter_mut().filter(|test| test.access == Access::Text);
         texts.for_each(|test| test.statistic = Statistic::TextResidual);
+    }
+
+    /// Keeps the likeliest tokens of each row, as many as `rule` says, and of the reference what belongs to them.
+    pub(super) fn listed(&mut self, rule: RowRule) {
+        let (RowRule::Top(most) | RowRule::Known(most)) = rule else { panic!("{rule:?}") };
+        for material in &mut self.material {
+            let Content::Distributions(rows) = &mut material.content else { continue };
+            let whole = |rows: &Rows| match rows {
+                Rows::Whole(table) => table.rows().unwrap(),
+                Rows::Listed(_) => panic!("whole rows"),
+            };
+            let (q, b) = (whole(&rows.q), rows.b.as_ref().map(whole).unwrap());
+            let listed = |row: &Vec<f32>| -> Vec<(TokenId, f32)> {
+                likeliest(row, most as usize).into_iter().map(|token| (token, row[token as usize])).collect()
+            };
+            rows.q = Rows::listed(q.iter().map(listed));
+            rows.b = Some(rows.q.reference(rule, &b));
+        }
+        self.plan.pool.rows = Planned::Set { value: rule };
     }
 
     /// Gives a suspect what another gave in some access.
@@ -144,9 +192,10 @@ pub(super) fn draft() -> Draft {
 pub(super) fn draft_in(epoch: &str) -> Draft {
     let spec: Spec = "green/1/w1/b2/t1".parse().unwrap();
     let (served, unused): (Epoch, Epoch) = (epoch.parse().unwrap(), "2026-q4-unused".parse().unwrap());
-    let secret = Secret::from_bytes([42; 32]);
+    let secret = secret();
     let label = spec.label();
-    let epochs = [(served.clone(), vec![label.clone()]), (unused.clone(), vec![label.clone()])];
+    let labels: Vec<_> = MARKS.iter().flat_map(|mark| mark.parse::<Mark>().unwrap().labels()).collect();
+    let epochs = [(served.clone(), labels.clone()), (unused.clone(), labels)];
     let genesis = Genesis::new(&secret, [9; 32], &epochs);
     let openings = [&served, &unused].map(|epoch| genesis.open(&secret, epoch, Some(&label)).unwrap()).into();
 
@@ -171,7 +220,7 @@ pub(super) fn draft_in(epoch: &str) -> Draft {
         read("student", &documents, Some(&mark)),
         read("innocent-1", &documents, None),
     ];
-    let mut plan = plan(&genesis, spec, &prompts, tests(&served, &unused));
+    let mut plan = plan(&genesis, &prompts, tests(spec, &served, &unused));
     plan.first_served = [&served, &unused].map(first_served).into();
     plan.pool.documents = Planned::Set { value: documents_sha256(&documents) };
     Draft { plan, genesis, openings, material }
@@ -181,7 +230,7 @@ fn first_served(epoch: &Epoch) -> FirstServed {
     FirstServed { epoch: epoch.clone(), time: Planned::Set { value: "2026-10-01T00:00:00Z".to_owned() } }
 }
 
-fn tests(served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
+fn tests(spec: Spec, served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
     use {Access::*, Role::*};
     let test = |name: &str, suspect: &str, role, access, epoch: &Epoch| PlannedTest {
         name: name.to_owned(),
@@ -194,7 +243,7 @@ fn tests(served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
             Reading => Statistic::ReadingMass,
             Text => Statistic::RootCount,
         },
-        epoch: epoch.clone(),
+        keys: vec![ScoredKey { epoch: epoch.clone(), mark: spec.into(), weight: 1 }],
         sources: vec!["teacher".to_owned()],
     };
     vec![
@@ -212,7 +261,7 @@ fn tests(served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
     ]
 }
 
-fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<PlannedTest>) -> Plan {
+fn plan(genesis: &Genesis, prompts: &[Vec<TokenId>], tests: Vec<PlannedTest>) -> Plan {
     Plan {
         format: FORMAT.to_owned(),
         number: 1,
@@ -220,7 +269,6 @@ fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<Plan
             .to_owned(),
         key_id: genesis.key_id.clone(),
         genesis_root: genesis.root,
-        spec,
         tokenizer_sha256: genesis.tokenizer_sha256,
         tests,
         pool: Pool {
@@ -230,6 +278,7 @@ fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<Plan
             beacon: Planned::absent("this case runs offline"),
             answer_tokens: ANSWER,
             contexts: Planned::Set { value: ContextRule::OneAnAnswer },
+            rows: Planned::Set { value: RowRule::Whole },
             documents: Planned::absent("set once they are served"),
         },
         statistic_sha256: statistic_sha256(),
@@ -247,6 +296,7 @@ fn plan(genesis: &Genesis, spec: Spec, prompts: &[Vec<TokenId>], tests: Vec<Plan
         matchers: Planned::absent("no canaries"),
         exclusions: vec!["repeated draws".to_owned(), "windows shorter than the width".to_owned()],
         lambda_grid: (0..=12).collect(),
+        shares: vec![1.0, 0.1, 0.01],
         order: "prompts in pool order".to_owned(),
         alpha: 1e-6,
         correction: Correction::Holm,
@@ -287,12 +337,20 @@ fn distributions(suspect: &str, answers: &[Answer], tilt: Option<&Scheme>) -> Ma
         };
         Table::pack(VOCABULARY, contexts.iter().map(|context| row(window(context), tilt)))
     };
-    let (q, b) = (rows(tilt), Some(rows(None)));
     // A control that equals its reference would have no draw: it is the reference read at a slightly other point.
-    let q = if tilt.is_some() { q } else { Table::pack(VOCABULARY, shifted(answers, &contexts)) };
+    let q = if tilt.is_some() { rows(tilt) } else { Table::pack(VOCABULARY, shifted(answers, &contexts)) };
+    let (q, b) = (Rows::Whole(q), Some(Rows::Whole(rows(None))));
     let content =
         Content::Distributions(Distributions { answers: answers.to_vec(), contexts, q, b, exposure: None });
     Material { suspect: suspect.to_owned(), content }
+}
+
+/// The `most` likeliest tokens of a row, as an interface returns them.
+fn likeliest(row: &[f32], most: usize) -> Vec<TokenId> {
+    let mut tokens: Vec<TokenId> = (0..VOCABULARY).collect();
+    tokens.sort_by(|a, b| row[*b as usize].total_cmp(&row[*a as usize]));
+    tokens.truncate(most);
+    tokens
 }
 
 fn shifted(answers: &[Answer], contexts: &[(u32, u32)]) -> Vec<Vec<f32>> {

@@ -36,7 +36,7 @@ pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     }
 }
 
-/// What the test of finding `at` could see, by the students tested as it was (access, statistic, epoch): the least of them,
+/// What the test of finding `at` could see, by the students tested as it was (access, statistic, keys): the least of them,
 /// because which one the suspect is like is not known. None without such a student, and for students. Under a wrong key the
 /// students of the served one count: it shows what a mark would look like.
 fn least_power(plan: &SealedPlan, findings: &[Finding], at: usize, ln_level: f64) -> Option<f64> {
@@ -44,21 +44,21 @@ fn least_power(plan: &SealedPlan, findings: &[Finding], at: usize, ln_level: f64
     let students = findings.iter().zip(tests).filter(|(other, test)| {
         other.role == Role::Student
             && (test.access, test.statistic) == (tests[at].access, tests[at].statistic)
-            && (test.epoch == tests[at].epoch || finding.role == Role::WrongKey)
+            && (test.sorted_keys() == tests[at].sorted_keys() || finding.role == Role::WrongKey)
     });
     let least = students.map(|(student, _)| power(student, finding, ln_level)).reduce(f64::min);
     least.filter(|_| finding.role != Role::Student)
 }
 
-/// Whether an innocent was tested as finding `at` was (access, statistic, epoch), with at least a quarter as many draws
+/// Whether an innocent was tested as finding `at` was (access, statistic, keys), with at least a quarter as many draws
 /// (the same effect gives half the z): an unlucky key hits everyone, and only an innocent that could have rejected shows
 /// that this one does not.
 fn has_innocent(plan: &SealedPlan, findings: &[Finding], at: usize) -> bool {
     let (tests, finding) = (plan.tests(), &findings[at]);
     findings.iter().zip(tests).any(|(other, test)| {
         other.role == Role::Innocent
-            && (test.access, test.statistic, &test.epoch)
-                == (tests[at].access, tests[at].statistic, &tests[at].epoch)
+            && (test.access, test.statistic, test.sorted_keys())
+                == (tests[at].access, tests[at].statistic, tests[at].sorted_keys())
             && other.summary.draws * 4 >= finding.summary.draws
             && can_reach(other, ln(0.01))
     })

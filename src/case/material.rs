@@ -2,30 +2,32 @@
 
 use std::collections::HashMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+
+mod coefficients;
+mod rows;
 
 use super::CaseError;
 use super::canaries::Probe;
 use super::plan::{
-    Access, ContextRule, Planned, PlannedTest, SealedPlan, Statistic, contexts, documents_sha256,
-    prompts_sha256,
+    Access, ContextRule, Planned, PlannedTest, SealedPlan, contexts, documents_sha256, prompts_sha256,
 };
 use crate::key::Commitment;
-use crate::law::Step;
+use crate::law::{Law, Step};
 use crate::scheme::Scheme;
 use crate::score::{
-    self, Counted, Exchange, Expectation, Exposure, Exposures, Prediction, Provenance, Reading, Row, SHRINK,
-    Skipped, Text, Weight,
+    Exchange, Expectation, Exposures, Pooled, Prediction, Provenance, Reading, Row, ScoreError, Skipped,
 };
 use crate::stat::verdict::{Summary, TestError};
 use crate::token::TokenId;
+use rows::Numbers;
 
-/// Probabilities are kept as whole multiples of 2⁻¹⁶: what was tested is what is stored, to the last bit.
-pub const PROBABILITY_UNIT: f32 = 1.0 / 65_536.0;
+pub use rows::{ListedRow, PROBABILITY_UNIT, Rows, Table, stored};
+
 /// Reading coefficients are whole multiples of 2⁻¹⁰ of probability: bets need no lattice, and few tokens matter.
 pub const READING_UNIT: f32 = 1.0 / 1_024.0;
+/// Probability 1 in those.
+const READING_MOST: f64 = 1_024.0;
 
 /// What one suspect gave, in one access.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,21 +85,13 @@ pub struct Distributions {
     pub answers: Vec<Answer>,
     /// Each row's context: (answer, tokens of it that precede the row).
     pub contexts: Vec<(u32, u32)>,
-    /// The suspect's rows.
-    pub q: Table,
-    /// The reference's rows, where the statistic needs one.
-    pub b: Option<Table>,
+    /// The suspect's rows: whole ones, or of the likeliest tokens, as the plan says.
+    pub q: Rows,
+    /// The reference's, where the statistic needs one: whole beside whole rows, else of the same tokens as the suspect's, in
+    /// their order; beside the likeliest tokens, then of those others that it holds for likelier than the suspect's least.
+    pub b: Option<Rows>,
     /// How often each context's window occurs in the plan's traffic, where it weighs windows by that.
     pub exposure: Option<Exposures>,
-}
-
-/// Rows of probabilities over one vocabulary.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Table {
-    vocabulary: u32,
-    /// Base64 of u16 little-endian multiples of 2⁻¹⁶, row after row.
-    rows: String,
 }
 
 /// A reading: the marked documents in ledger order, and the suspect's coefficients where a window was new.
@@ -134,6 +128,27 @@ pub enum MaterialError {
     /// A table that is damaged.
     #[error("its rows are not base64 of whole rows of {0} probabilities")]
     Table(u32),
+    /// Rows of another kind than the plan asked for.
+    #[error(
+        "the plan and the material differ in whether rows are whole or of the likeliest tokens (\"pool\", \"rows\")"
+    )]
+    RowKind,
+    /// A row of more tokens than the plan asked for.
+    #[error("row {row}: {tokens} tokens, and the plan asks for {most} at most")]
+    RowTooLong {
+        /// The row.
+        row: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The plan's K.
+        most: u32,
+    },
+    /// A reference that is not that of the suspect's rows.
+    #[error(
+        "row {0}: the reference is not given for the suspect's tokens, in their order, and beside the likeliest for those \
+         that it holds for likelier than the suspect's least"
+    )]
+    Reference(usize),
     /// A context that is not there.
     #[error("row {0}: its context lies outside the answers")]
     Context(usize),
@@ -176,40 +191,6 @@ pub enum MaterialError {
     Statistic,
 }
 
-impl Table {
-    /// Packs rows of probabilities.
-    ///
-    /// Values are rounded to multiples of 2⁻¹⁶; [`Table::rows`] gives back what is stored.
-    pub fn pack(vocabulary: u32, rows: impl IntoIterator<Item = impl AsRef<[f32]>>) -> Self {
-        let mut bytes = Vec::new();
-        for row in rows {
-            bytes.extend(row.as_ref().iter().flat_map(|p| stored(*p).to_le_bytes()));
-        }
-        Self { vocabulary, rows: STANDARD.encode(bytes) }
-    }
-
-    /// The rows as they are tested.
-    ///
-    /// # Errors
-    /// Damaged base64, or no whole number of rows.
-    pub fn rows(&self) -> Result<Vec<Vec<f32>>, MaterialError> {
-        let wrong = || MaterialError::Table(self.vocabulary);
-        let bytes = STANDARD.decode(&self.rows).map_err(|_| wrong())?;
-        let row_bytes = self.vocabulary as usize * 2;
-        if row_bytes == 0 || bytes.len() % row_bytes != 0 {
-            return Err(wrong());
-        }
-        let value = |pair: &[u8]| f32::from(u16::from_le_bytes([pair[0], pair[1]])) * PROBABILITY_UNIT;
-        Ok(bytes.chunks_exact(row_bytes).map(|row| row.chunks_exact(2).map(value).collect()).collect())
-    }
-}
-
-/// A probability as it is stored: the nearest multiple of 2⁻¹⁶ below 1.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=65535 first")]
-pub fn stored(probability: f32) -> u16 {
-    (probability / PROBABILITY_UNIT).round().clamp(0.0, 65_535.0) as u16
-}
-
 impl ReadingRow {
     /// A row's coefficients and digest from its probabilities; `token` maps a column to a token id.
     pub fn new(document: u32, position: u32, row: &[f32], token: impl Fn(usize) -> TokenId) -> Self {
@@ -233,7 +214,7 @@ impl Material {
         }
     }
 
-    /// Runs a planned test over the material.
+    /// Runs a planned test over the material, `schemes` opened by the test's keys in their order.
     ///
     /// # Errors
     /// Material that does not fit the plan, or without a draw.
@@ -241,76 +222,24 @@ impl Material {
         &self,
         plan: &SealedPlan,
         test: &PlannedTest,
-        scheme: &Scheme,
+        schemes: &[Scheme],
     ) -> Result<(Summary, Skipped), CaseError> {
         if let Content::Reading(reading) = &self.content {
             reading.check_documents(plan).map_err(|error| fault(test, error))?;
-            return reading.evaluate(test, scheme);
+            return reading.evaluate(test, schemes, &plan.plan().shares);
         }
         let evidence = self.evidence(plan, test)?;
-        let draws =
-            evidence.open(scheme).map_err(|error| CaseError::Score { test: test.name.clone(), error })?;
-        Ok((summarised(test, scheme, Summary::of(draws))?, evidence.skipped()))
+        let draws = evidence.open(schemes).map_err(|error| unscored(test, error))?;
+        Ok((summarised(test, Summary::of(draws))?, evidence.skipped()))
     }
 
     /// The coefficients of a key-independent test, before any key was touched: what every key is then scored on.
     ///
     /// # Errors
     /// Material that does not fit the plan; readings, whose coefficients have no meaning without their key's text.
-    pub(super) fn evidence(&self, plan: &SealedPlan, test: &PlannedTest) -> Result<Counted, CaseError> {
-        let fault = |error| CaseError::Material { test: test.name.clone(), error };
-        let provenance = plan.plan().pool.provenance;
-        let width = plan.spec().width();
-        let evidence = match &self.content {
-            Content::Beside(Beside { answers, expectation, exposure })
-                if test.statistic == Statistic::TextResidual =>
-            {
-                let exchanges = exchanges(plan, answers).map_err(fault)?;
-                let exposure = exposed(plan, test, exposure.as_ref())?;
-                Text::count(width, (0..).zip(&exchanges))
-                    .and_then(|text| text.residual(expectation, SHRINK, exposure.as_ref()))
-                    .map(Counted::from)
-            }
-            Content::Beside(Beside { answers, .. }) | Content::Text(answers) => {
-                let statistic = test.statistic.text().ok_or_else(|| fault(MaterialError::Statistic))?;
-                let exchanges = exchanges(plan, answers).map_err(fault)?;
-                Counted::text(plan.spec(), (0..).zip(&exchanges), statistic)
-            }
-            Content::Distributions(rows) => {
-                check_pool(plan, &rows.answers).map_err(fault)?;
-                rows.check_contexts(plan).map_err(fault)?;
-                let q = rows.q.rows().map_err(fault)?;
-                let b = rows.b.as_ref().map(Table::rows).transpose().map_err(fault)?;
-                let predictions = rows.predictions(&q, provenance).map_err(fault)?;
-                match (test.statistic, b) {
-                    (Statistic::GreenMass, _) => score::mass(width, &predictions).map(Counted::from),
-                    (Statistic::Residual, Some(b)) => {
-                        let b: Vec<&[f32]> = b.iter().map(Vec::as_slice).collect();
-                        let exposure = exposed(plan, test, rows.exposure.as_ref())?;
-                        let weight = exposure.as_ref().map_or(Weight::HalfNorm, Weight::Exposed);
-                        score::residual(width, &predictions, &b, weight).map(Counted::from)
-                    }
-                    _ => return Err(fault(MaterialError::Statistic)),
-                }
-            }
-            Content::Canary(_) | Content::Reading(_) => return Err(fault(MaterialError::Statistic)),
-        };
-        evidence.map_err(|error| CaseError::Score { test: test.name.clone(), error })
+    pub(super) fn evidence(&self, plan: &SealedPlan, test: &PlannedTest) -> Result<Pooled, CaseError> {
+        coefficients::of(&self.content, plan, test)
     }
-}
-
-/// The weights of a residual's windows, where the plan names traffic to count them in. (That the scored key marked none of
-/// it is checked in the plan's sources.)
-fn exposed(
-    plan: &SealedPlan,
-    test: &PlannedTest,
-    listed: Option<&Exposures>,
-) -> Result<Option<Exposure>, CaseError> {
-    if matches!(plan.plan().exposure, Planned::Set { .. }) != listed.is_some() {
-        return Err(CaseError::Material { test: test.name.clone(), error: MaterialError::Exposure });
-    }
-    let read = listed.map(|listed| listed.read(plan.spec().width(), []));
-    read.transpose().map_err(|error| CaseError::Score { test: test.name.clone(), error })
 }
 
 impl Answer {
@@ -327,6 +256,13 @@ impl Answer {
 }
 
 impl Distributions {
+    /// Whether answers, contexts and rows are those that the plan asked for.
+    fn check(&self, plan: &SealedPlan) -> Result<(), MaterialError> {
+        check_pool(plan, &self.answers)?;
+        self.check_contexts(plan)?;
+        self.q.check(plan)
+    }
+
     fn check_contexts(&self, plan: &SealedPlan) -> Result<(), MaterialError> {
         let pool = &plan.plan().pool;
         let drawn = matches!(pool.contexts, Planned::Set { value: ContextRule::OneAnAnswer })
@@ -336,17 +272,17 @@ impl Distributions {
 
     fn predictions<'a>(
         &'a self,
-        q: &'a [Vec<f32>],
+        q: &'a Numbers,
         provenance: Provenance,
     ) -> Result<Vec<Prediction<'a>>, MaterialError> {
         if q.len() != self.contexts.len() {
             return Err(MaterialError::Context(q.len().min(self.contexts.len())));
         }
-        let row = |(at, (q, (answer, before))): (usize, (&'a Vec<f32>, &(u32, u32)))| {
+        let row = |(at, (q, (answer, before))): (usize, (Row<'a>, &(u32, u32)))| {
             let source = self.answers.get(*answer as usize).ok_or(MaterialError::Context(at))?;
             let before = *before as usize;
             let context = source.response.get(..before).ok_or(MaterialError::Context(at))?;
-            Ok(Prediction { prompt: &source.prompt, context, provenance, q: Row::Whole(q), cluster: *answer })
+            Ok(Prediction { prompt: &source.prompt, context, provenance, q, cluster: *answer })
         };
         q.iter().zip(&self.contexts).enumerate().map(row).collect()
     }
@@ -358,28 +294,21 @@ impl ReadingMaterial {
         if plan.plan().pool.documents == committed { Ok(()) } else { Err(MaterialError::Documents) }
     }
 
-    fn evaluate(&self, test: &PlannedTest, scheme: &Scheme) -> Result<(Summary, Skipped), CaseError> {
-        let fault = |error| CaseError::Material { test: test.name.clone(), error };
-        let mut rows = HashMap::new();
-        for row in &self.rows {
-            if row.coefficients.iter().any(|(_, a)| !(0..=1_024).contains(a)) {
-                return Err(fault(MaterialError::Coefficient(row.document)));
-            }
-            let mut tokens = std::collections::HashSet::new();
-            if !row.coefficients.iter().all(|(token, _)| tokens.insert(token)) {
-                return Err(fault(MaterialError::TokenTwice(row.document)));
-            }
-            let (document, position) = (row.document, row.position);
-            if rows.insert((document as usize, position as usize), &row.coefficients).is_some() {
-                return Err(fault(MaterialError::RowTwice { document, position }));
-            }
-        }
-        let mut reading = Reading::new(scheme)?;
+    fn evaluate(
+        &self,
+        test: &PlannedTest,
+        schemes: &[Scheme],
+        shares: &[f64],
+    ) -> Result<(Summary, Skipped), CaseError> {
+        let fault = |error| fault(test, error);
+        let rows = self.by_position().map_err(fault)?;
+        let weights = || test.keys.iter().map(|key| key.weight);
+        let mut reading = Reading::pooled(schemes.iter().zip(weights()))?;
         let mut missing = None;
         let mut steps: Vec<Step> = Vec::new();
         for (number, document) in self.documents.iter().enumerate() {
             steps.extend(reading.document(&document.tokens(), document.prompt.len(), |position| {
-                rows.get(&(number, position)).map(|row| (*row).clone()).unwrap_or_else(|| {
+                rows.get(&(number, position)).map(|row| row.to_vec()).unwrap_or_else(|| {
                     missing.get_or_insert(MaterialError::MissingRow { document: number, position });
                     Vec::new()
                 })
@@ -390,20 +319,50 @@ impl ReadingMaterial {
         }
         let skipped =
             Skipped { repeated: reading.repeated, short_window: reading.short_window, ..Skipped::default() };
-        Ok((summarised(test, scheme, Summary::of_reading(&steps, 1_024.0))?, skipped))
+        let a_max = READING_MOST * weights().map(f64::from).fold(1.0, f64::max);
+        Ok((summarised(test, Summary::of_reading(&steps, a_max, shares))?, skipped))
+    }
+
+    /// The coefficients by document and position.
+    fn by_position(&self) -> Result<ByPosition<'_>, MaterialError> {
+        let mut rows = HashMap::new();
+        for row in &self.rows {
+            if row.coefficients.iter().any(|(_, a)| !(0..=1_024).contains(a)) {
+                return Err(MaterialError::Coefficient(row.document));
+            }
+            let mut tokens = std::collections::HashSet::new();
+            if !row.coefficients.iter().all(|(token, _)| tokens.insert(token)) {
+                return Err(MaterialError::TokenTwice(row.document));
+            }
+            let (document, position) = (row.document, row.position);
+            if rows.insert((document as usize, position as usize), row.coefficients.as_slice()).is_some() {
+                return Err(MaterialError::RowTwice { document, position });
+            }
+        }
+        Ok(rows)
     }
 }
 
+/// Coefficients by document and position.
+type ByPosition<'m> = HashMap<(usize, usize), &'m [(TokenId, i32)]>;
+
 /// A suspect without a draw has p = 1.
-fn summarised(
-    test: &PlannedTest,
-    scheme: &Scheme,
-    summary: Result<Summary, TestError>,
-) -> Result<Summary, CaseError> {
+fn summarised(test: &PlannedTest, summary: Result<Summary, TestError>) -> Result<Summary, CaseError> {
     match summary {
-        Err(TestError::NoDraws) => Ok(Summary::without_draws(scheme.spec().law())),
+        Err(TestError::NoDraws) => Ok(Summary::without_draws(law(test))),
         other => other.map_err(|error| CaseError::Test { test: test.name.clone(), error }),
     }
+}
+
+/// The law of all its draws, where its keys share one.
+fn law(test: &PlannedTest) -> Option<Law> {
+    let mut laws = test.keys.iter().map(|key| key.mark.spec().and_then(|spec| spec.law()));
+    let first = laws.next()?;
+    first.filter(|_| laws.all(|law| law == first))
+}
+
+fn unscored(test: &PlannedTest, error: ScoreError) -> CaseError {
+    CaseError::Score { test: test.name.clone(), error }
 }
 
 fn fault(test: &PlannedTest, error: MaterialError) -> CaseError {

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 mod canaries;
+mod keys;
 mod planned;
 mod registered;
 mod sense;
@@ -24,6 +25,7 @@ use crate::score::Provenance;
 use crate::token::TokenId;
 
 pub use canaries::{Canaries, PromptRule, SlotRange};
+pub use keys::{Mark, MarkError, ScoredKey};
 pub use planned::Planned;
 pub use registered::{Access, PlannedTest, Role, Statistic};
 pub use sources::{FirstServed, Independence, MarkedUnder, Source};
@@ -48,6 +50,8 @@ pub struct Pool {
     pub answer_tokens: u32,
     /// Where distributions are read in the answers.
     pub contexts: Planned<ContextRule>,
+    /// What is asked of a distribution: every token's probability, or the likeliest tokens'.
+    pub rows: Planned<RowRule>,
     /// SHA-256 over the documents that suspects read, boundaries included ([`documents_sha256`]).
     pub documents: Planned<Commitment>,
 }
@@ -60,6 +64,20 @@ pub enum ContextRule {
     /// One an answer that is not empty: answer i is cut before token (word i mod its length), word i of the ChaCha20
     /// keystream under SHA-256(`"taggant/1/contexts"` ‖ 0x00 ‖ the pool's SHA-256).
     OneAnAnswer,
+}
+
+/// What a row of next-token probabilities holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RowRule {
+    /// Every token's.
+    Whole,
+    /// At most so many of the likeliest tokens', as interfaces give them. The others are unknown, never 0: they are at most as
+    /// likely as the least listed, which a residual uses where the reference holds them for likelier.
+    Top(u32),
+    /// At most so many tokens', such as those of another vocabulary that are tokens of the teacher's. Of the others nothing is
+    /// known.
+    Known(u32),
 }
 
 /// How several registered tests are corrected.
@@ -84,8 +102,6 @@ pub struct Plan {
     pub key_id: KeyId,
     /// The root of the genesis that commits to every key opened here.
     pub genesis_root: Commitment,
-    /// The mark.
-    pub spec: Spec,
     /// SHA-256 of the tokenizer.
     pub tokenizer_sha256: Commitment,
     /// The tests, the primary one first.
@@ -110,6 +126,9 @@ pub struct Plan {
     pub exclusions: Vec<String>,
     /// λⱼ = 2⁻ʲ/a_max for these j.
     pub lambda_grid: Vec<u8>,
+    /// ε: the shares of windows or slots that adaptive tests bet on being remembered, descending, each with every λ and the
+    /// same weight. 1 bets on all of them.
+    pub shares: Vec<f64>,
     /// The order in which answers enter.
     pub order: String,
     /// The family-wise level.
@@ -165,6 +184,17 @@ impl TryFrom<SealedFile> for SealedPlan {
 }
 
 impl Plan {
+    /// The specs of the marks that are scored, each once, in the order of the tests.
+    pub fn specs(&self) -> Vec<Spec> {
+        let mut specs = Vec::new();
+        for spec in self.tests.iter().flat_map(|test| &test.keys).filter_map(|key| key.mark.spec()) {
+            if !specs.contains(&spec) {
+                specs.push(spec);
+            }
+        }
+        specs
+    }
+
     /// Seals the plan at `time` (RFC 3339).
     ///
     /// # Errors
@@ -194,6 +224,11 @@ impl Plan {
         if !self.lambda_grid.iter().copied().eq(0..=12) {
             return wrong("lambda_grid: this version bets with 2^-j / a_max, j = 0 to 12");
         }
+        let shares = &self.shares;
+        if shares.is_empty() || !shares.iter().all(|share| *share > 0.0 && *share <= 1.0) || !descend(shares)
+        {
+            return wrong("shares: at least one, each above 0 and at most 1, in descending order");
+        }
         if self.number == 0 {
             return wrong("number: plans are numbered from 1");
         }
@@ -205,11 +240,6 @@ impl Plan {
         }
         if repeats(self.sources.iter().map(|source| source.name.as_str())) {
             return wrong("sources: two of them have one name");
-        }
-        if matches!(self.spec, Spec::Payload(_)) {
-            return wrong(
-                "spec: account marks are tested by candidate, which no statistic of a plan does yet",
-            );
         }
         self.check_sense()?;
         if let Planned::Set { value: canaries } = &self.canaries {
@@ -249,11 +279,6 @@ impl SealedPlan {
         &self.plan.tests
     }
 
-    /// The mark.
-    pub fn spec(&self) -> Spec {
-        self.plan.spec
-    }
-
     /// The family-wise level that this plan may spend.
     pub fn level(&self) -> f64 {
         self.plan.level()
@@ -267,22 +292,19 @@ impl SealedPlan {
         }
     }
 
-    /// Refuses a test whose coefficients come from something marked under the key it scores: rule 2 of validity.
+    /// Refuses a test whose coefficients come from something marked under one of the keys it scores: rule 2 of validity.
     pub(super) fn check_sources(&self, test: &PlannedTest) -> Result<(), CaseError> {
-        let scored = MarkedUnder { key_id: self.plan.key_id.clone(), epoch: test.epoch.clone() };
-        let dependent = self
-            .plan
-            .sources
-            .iter()
-            .find(|source| test.sources.contains(&source.name) && source.keys.contains(&scored));
-        match dependent {
-            None => Ok(()),
-            Some(source) => Err(CaseError::DependentSource {
-                test: test.name.clone(),
-                source_name: source.name.clone(),
-                key: format!("{} of epoch {}", scored.key_id, scored.epoch),
-            }),
+        let sources = self.plan.sources.iter().filter(|source| test.sources.contains(&source.name));
+        for (source, key) in sources.flat_map(|source| source.keys.iter().map(move |key| (source, key))) {
+            if key.key_id == self.plan.key_id && test.keys.iter().any(|scored| scored.epoch == key.epoch) {
+                return Err(CaseError::DependentSource {
+                    test: test.name.clone(),
+                    source_name: source.name.clone(),
+                    key: format!("{} of epoch {}", key.key_id, key.epoch),
+                });
+            }
         }
+        Ok(())
     }
 }
 
@@ -334,6 +356,10 @@ pub fn contexts(pool: &Commitment, answers: &[Answer]) -> Vec<(u32, u32)> {
 /// RFC 8785 bytes.
 pub(super) fn canonical(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
     serde_json_canonicalizer::to_vec(value)
+}
+
+fn descend(numbers: &[f64]) -> bool {
+    numbers.windows(2).all(|pair| pair[0] > pair[1])
 }
 
 fn repeats<'a>(names: impl Iterator<Item = &'a str>) -> bool {

@@ -17,7 +17,7 @@ use crate::stat::verdict::{TestError, verdict_tail};
 /// Prompts with a smaller p than this are refused.
 const MARKED: f64 = 1e-6;
 
-/// Refuses prompts that carry the mark which `test` looks for. Those of a plan that calls them marked are dropped anyway.
+/// Refuses prompts that carry a mark which `test` looks for, `schemes` opened by its keys in their order. Those of a plan that calls them marked are dropped anyway.
 ///
 /// # Errors
 /// Prompts that carry the mark.
@@ -25,7 +25,7 @@ pub(super) fn check(
     plan: &SealedPlan,
     test: &PlannedTest,
     material: &Material,
-    scheme: &Scheme,
+    schemes: &[Scheme],
 ) -> Result<(), CaseError> {
     let answers: &[Answer] = match &material.content {
         Content::Text(answers) => answers,
@@ -37,12 +37,14 @@ pub(super) fn check(
     if plan.plan().pool.provenance == Provenance::Marked || answers.is_empty() {
         return Ok(());
     }
-    let ln_p = ln_p(test, answers, scheme)?;
-    if ln_p > ln(MARKED) {
-        return Ok(());
+    for (scheme, key) in schemes.iter().zip(&test.keys) {
+        let ln_p = ln_p(test, answers, scheme)?;
+        if ln_p <= ln(MARKED) {
+            let (test, epoch) = (test.name.clone(), key.epoch.to_string());
+            return Err(CaseError::MarkedPrompts { test, epoch, log10_p: log10_from_ln(ln_p) });
+        }
     }
-    let (test, epoch) = (test.name.clone(), test.epoch.to_string());
-    Err(CaseError::MarkedPrompts { test, epoch, log10_p: log10_from_ln(ln_p) })
+    Ok(())
 }
 
 /// ln p of the prompts as a text, each distinct draw once.

@@ -132,9 +132,11 @@ impl<'a> View<'a> {
         self.plan.tests.iter().find(|test| test.name == finding.test)
     }
 
-    /// The law of every draw; none for a mix of two laws.
+    /// The law of every draw of a mark; none where there are several.
     fn law(&self) -> Option<Law> {
-        self.plan.spec.law()
+        let mut laws = self.plan.specs().into_iter().map(|spec| spec.law());
+        let first = laws.next()?;
+        first.filter(|_| laws.all(|law| law == first))
     }
 
     /// The mean of a finding's draws: per cent where they are coins, and the share on the pick where they are canaries.
@@ -304,7 +306,7 @@ mod tests {
             "Not that it learned from answers served to particular accounts",
             "EXPLORATORY for outsiders.",
             "The key is not bound to a beacon.",
-            "student, reading 0.027 (more than α)",
+            "student, reading 0.081 (more than α)",
             "Earlier plans cannot be excluded.",
             "Where an answer ends is the tester's word. The plan asks for at most 90 tokens",
             "The key is burned.",

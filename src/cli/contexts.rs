@@ -66,6 +66,22 @@ impl Context {
 /// # Errors
 /// A whole row over another vocabulary than the reference's, or a token outside it.
 pub(super) fn expected(contexts: &[Context], reference: &Reference) -> Result<Vec<Vec<f32>>, Failure> {
+    at_each(contexts, reference, of_known)
+}
+
+/// The reference's whole distribution at each context.
+///
+/// # Errors
+/// As [`expected`].
+pub(super) fn whole(contexts: &[Context], reference: &Reference) -> Result<Vec<Vec<f32>>, Failure> {
+    at_each(contexts, reference, |q, b| of_known(q, b).map(|_| b.to_vec()))
+}
+
+fn at_each(
+    contexts: &[Context],
+    reference: &Reference,
+    of: impl Fn(&Distribution, &[f32]) -> Result<Vec<f32>, Failure>,
+) -> Result<Vec<Vec<f32>>, Failure> {
     let size = reference.vocabulary();
     let mut expected = Vec::with_capacity(contexts.len());
     for stream in contexts.chunk_by(|a, b| a.prompt == b.prompt && b.before.starts_with(&a.before)) {
@@ -74,7 +90,7 @@ pub(super) fn expected(contexts: &[Context], reference: &Reference) -> Result<Ve
         let rows = reference.rows(&longest.prompt, &[&longest.before[..], &[0]].concat())?;
         for context in stream {
             let b = &rows[context.before.len() * size..][..size];
-            expected.push(of_known(&context.q, b)?);
+            expected.push(of(&context.q, b)?);
         }
     }
     Ok(expected)

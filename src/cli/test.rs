@@ -11,9 +11,9 @@ use super::{Failure, canary, key, now, output, plan, verdict};
 use crate::canary::Book;
 use crate::case::bundle::{Bundle, Parts};
 use crate::case::canaries::{Disclosed, labels};
-use crate::case::plan::{Access, PlannedTest, SealedPlan};
+use crate::case::plan::{Mark, ScoredKey, SealedPlan};
 use crate::case::{Verdict, analyse};
-use crate::key::{Genesis, Label, Opening, SchemeKey, Secret};
+use crate::key::{Epoch, Genesis, Label, Opening, SchemeKey, Secret};
 use crate::source::files;
 use clap::Args;
 
@@ -26,8 +26,9 @@ const ROWS: &str = r#"Distributions:
     {"id": "0:17", "prompt_tokens": [0, 311], "response_tokens": [52, 8], "q": [0.0012, 0.25, 0]}
 
   q holds the probability of every token of the mark's vocabulary, by id, at temperature 1 and without
-  truncation: as numbers, or as base64 of f32 little-endian values. It is kept and tested as multiples
-  of 2^-16."#;
+  truncation: as numbers, or as base64 of f32 little-endian values. Where the plan asks for the likeliest
+  tokens ("rows": {"top": K}) or for some that are known, it holds pairs [id, probability] of at most K
+  tokens. It is kept and tested as multiples of 2^-16."#;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = ROWS)]
@@ -132,7 +133,6 @@ fn openings(
     secret: &Secret,
     book: Option<&Book>,
 ) -> Result<Vec<Opening>, Failure> {
-    let marks = plan.spec().labels(&plan.spec().label());
     let slots: Vec<Label> = match (plan.canaries(), book) {
         (Some(canaries), Some(book)) => labels(book, canaries)?,
         (Some(_), None) => {
@@ -141,9 +141,11 @@ fn openings(
         (None, Some(_)) => return Err(Failure("--book: the plan names no canaries".to_owned())),
         (None, None) => Vec::new(),
     };
-    let labels = |test: &PlannedTest| if test.access == Access::Canary { &slots } else { &marks };
+    let keys = plan.tests().iter().flat_map(|test| &test.keys);
+    let labels = |key: &ScoredKey| if key.mark == Mark::canary() { slots.clone() } else { key.mark.labels() };
+    let all: Vec<(&Epoch, Label)> =
+        keys.flat_map(|key| labels(key).into_iter().map(|label| (&key.epoch, label))).collect();
     let mut seen = HashSet::new();
-    let all = plan.tests().iter().flat_map(|test| labels(test).iter().map(|label| (&test.epoch, label)));
-    let once = all.filter(|key| seen.insert(*key)).map(|(epoch, label)| (epoch, Some(label)));
+    let once = all.iter().filter(|key| seen.insert(*key)).map(|(epoch, label)| (*epoch, Some(label)));
     Ok(genesis.open_all(secret, once)?)
 }

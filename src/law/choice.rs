@@ -220,10 +220,16 @@ impl<I> WholeChoices<I> {
     }
 
     /// Opens every slot whose scores differ. `pick` is the keyed function, from 0; `origin` names its key.
-    pub fn open(&self, origin: Origin, mut pick: impl FnMut(&I) -> u32) -> Draws {
+    pub fn open(&self, origin: Origin, pick: impl FnMut(&I) -> u32) -> Draws {
+        self.open_weighed(1, origin, pick)
+    }
+
+    /// The same for one of several unrelated keys, whose scores count `weight` times.
+    pub fn open_weighed(&self, weight: u8, origin: Origin, mut pick: impl FnMut(&I) -> u32) -> Draws {
         let telling = self.slots.iter().filter(|slot| !slot.scores.is_constant());
-        let draw =
-            |slot: &WholeChoice<I>| Draw::new(Law::Choice(slot.scores), 1, pick(&slot.input), slot.cluster);
+        let draw = |slot: &WholeChoice<I>| {
+            Draw::new(Law::Choice(slot.scores), i32::from(weight), pick(&slot.input), slot.cluster)
+        };
         Draws { draws: telling.map(draw).collect(), kept: self.kept, origins: [origin].into() }
     }
 }
@@ -232,10 +238,15 @@ impl Step {
     /// Opens the pick of one slot that was not opened before; `scores` were fixed beforehand. Consumes nothing that
     /// could be opened again, so the caller keeps count of closed slots.
     pub fn choice(scores: Scores, cluster: u32, pick: u32) -> Self {
+        Self::choice_weighed(1, scores, cluster, pick)
+    }
+
+    /// The same for one of several unrelated keys, whose scores count `weight` times.
+    pub fn choice_weighed(weight: u8, scores: Scores, cluster: u32, pick: u32) -> Self {
         let draws = if scores.is_constant() {
             Vec::new()
         } else {
-            vec![Draw::new(Law::Choice(scores), 1, pick, cluster)]
+            vec![Draw::new(Law::Choice(scores), i32::from(weight), pick, cluster)]
         };
         Self { draws }
     }

@@ -15,7 +15,9 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::walk::{Shown, Walk, check_input};
-use super::{Coin, Evidence, Exchange, ScoreError, Skipped, TextStatistic, Windows, of_arms, words};
+use super::{
+    Coin, Evidence, Exchange, ScoreError, Skipped, TextStatistic, Unrounded, Windows, of_arms, words,
+};
 use crate::law::{Rounding, Streamed, Tally};
 use crate::scheme::mix::Parameters;
 use crate::scheme::{Scheme, Spec};
@@ -120,7 +122,12 @@ impl Bulk {
     }
 
     /// The evidence, where all of it is in memory. Windows are numbered in ascending order.
-    pub(super) fn evidence(mut self) -> Evidence {
+    pub(super) fn evidence(self) -> Evidence {
+        self.unrounded().round()
+    }
+
+    /// The same before rounding.
+    pub(super) fn unrounded(mut self) -> Unrounded {
         self.records.sort();
         let Progress { positions, shown, mut skipped, .. } = self.progress;
         let (mut windows, mut tally) = (Windows::default(), Tally::new());
@@ -133,16 +140,10 @@ impl Bulk {
                 tally.add(Coin { window: number, token }, f64::from(count), cluster);
             });
         debug_assert!(read.is_ok(), "memory is always read");
-        let whole = self.statistic.whole(tally);
-        skipped.repeated = shown - whole.entries().len() as u64;
-        Evidence {
-            width: self.width,
-            windows,
-            whole,
-            marked_under: std::collections::BTreeSet::new(),
-            skipped,
-            positions,
-        }
+        skipped.repeated = shown - tally.distinct() as u64;
+        let (tally, scale) = self.statistic.coefficients(tally);
+        let marked_under = std::collections::BTreeSet::new();
+        Unrounded { width: self.width, windows, tally, scale, marked_under, skipped, positions }
     }
 }
 

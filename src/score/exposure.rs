@@ -70,6 +70,24 @@ impl Exposure {
 pub struct Exposures(BTreeMap<String, u64>);
 
 impl Exposures {
+    /// Adds counts of windows of another width, in the same traffic.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Refuses what is no window of one of these widths.
+    ///
+    /// # Errors
+    /// A window of another width, or one that is not written as ids with spaces between.
+    pub fn check(&self, widths: &[Width]) -> Result<(), ScoreError> {
+        let fits = |name: &str| {
+            let window = window_of(name);
+            window.is_some_and(|ids| widths.iter().any(|width| width.tokens() == ids.len()))
+        };
+        let wrong = self.0.keys().find(|name| !fits(name));
+        wrong.map_or(Ok(()), |name| Err(ScoreError::ExposedWindow(name.clone())))
+    }
+
     /// The counts as they were, for windows of `width`, from traffic that `marked_under` marked.
     ///
     /// # Errors
@@ -79,20 +97,31 @@ impl Exposures {
         width: Width,
         marked_under: impl IntoIterator<Item = Origin>,
     ) -> Result<Exposure, ScoreError> {
+        self.check(&[width])?;
+        Ok(self.of_width(width, marked_under))
+    }
+
+    /// The counts of windows of one width among those of several.
+    pub fn of_width(&self, width: Width, marked_under: impl IntoIterator<Item = Origin>) -> Exposure {
         let mut exposure = Exposure::new(width, marked_under);
         for (name, count) in &self.0 {
-            let ids: Option<Vec<TokenId>> = name.split_whitespace().map(|id| id.parse().ok()).collect();
-            let window = ids.filter(|ids| ids.len() == width.tokens() && window_name(ids) == *name);
-            let window = window.ok_or_else(|| ScoreError::ExposedWindow(name.clone()))?;
-            exposure.counts.insert(window.into(), *count);
+            if let Some(window) = window_of(name).filter(|ids| ids.len() == width.tokens()) {
+                exposure.counts.insert(window.into(), *count);
+            }
         }
-        Ok(exposure)
+        exposure
     }
 }
 
 /// A window as the name of a field: its ids, separated by spaces.
 pub(super) fn window_name(window: &[TokenId]) -> String {
     window.iter().map(TokenId::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// The window of such a name.
+fn window_of(name: &str) -> Option<Vec<TokenId>> {
+    let ids: Option<Vec<TokenId>> = name.split_whitespace().map(|id| id.parse().ok()).collect();
+    ids.filter(|ids| window_name(ids) == name)
 }
 
 /// Refuses counts of other windows.

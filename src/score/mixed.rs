@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use super::walk::{check_input, looked_up, windows_of_prompt};
 use super::{
-    Bulk, Coin, Counter, Evidence, Exchange, Numbering, Position, ScoreError, Skipped, TextStatistic,
+    Coin, Counter, Evidence, Exchange, Numbering, Position, ScoreError, Skipped, TextStatistic, Unrounded,
     Windows, of_arms,
 };
 use crate::law::{Draws, Tally};
@@ -51,13 +51,7 @@ impl Counted {
     ) -> Result<Self, ScoreError> {
         match spec {
             Spec::Mix(parameters) => Mixed::count(parameters, exchanges, statistic).map(Self::Mixed),
-            _ => {
-                let mut bulk = Bulk::new(spec.width(), statistic);
-                for (cluster, exchange) in exchanges {
-                    bulk.add(exchange, cluster)?;
-                }
-                Ok(Self::Plain(bulk.evidence()))
-            }
+            _ => Ok(Self::Plain(Unrounded::text(spec.width(), exchanges, statistic)?.round())),
         }
     }
 
@@ -80,6 +74,14 @@ impl Counted {
                 evidence.whole.entries().iter().filter(|entry| entry.coefficient != 0).count() as u64
             }
             Self::Mixed(mixed) => mixed.counts.len() as u64,
+        }
+    }
+
+    /// The evidence, where it is not a mix's.
+    pub fn plain(&self) -> Option<&Evidence> {
+        match self {
+            Self::Plain(evidence) => Some(evidence),
+            Self::Mixed(_) => None,
         }
     }
 
@@ -190,10 +192,11 @@ impl Mixed {
         for (coin, (seen, cluster)) in counts {
             tally.add(coin, f64::from(seen), cluster);
         }
+        let (coefficients, scale) = self.statistic.coefficients(tally);
         Evidence {
             width,
             windows: windows.windows,
-            whole: self.statistic.whole(tally),
+            whole: coefficients.whole(scale),
             marked_under: std::collections::BTreeSet::new(),
             skipped: Skipped::default(),
             positions: 0,

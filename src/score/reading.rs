@@ -5,69 +5,82 @@
 //! the e-process has conditional mean 1 under H0, whatever the text did before. What would break it: scoring the marked
 //! token itself, a window twice, or documents chosen by how they went on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::law::Step;
-use crate::scheme::Scheme;
-use crate::token::TokenId;
+use crate::scheme::{Arm, Scheme};
+use crate::token::{TokenId, Width};
 
-/// Reads marked documents in order and opens each window once.
+/// Reads marked documents in order and opens each window once under each key.
 #[derive(Debug)]
 pub struct Reading<'a> {
-    scheme: &'a Scheme,
-    consulted: HashSet<Box<[TokenId]>>,
+    keys: Vec<Key<'a>>,
     documents: u32,
-    /// Positions whose window had been consulted before.
+    /// Positions whose window had been consulted before, counted under each key.
     pub repeated: u64,
-    /// Positions with too short a window.
+    /// Positions with too short a window, counted under each key.
     pub short_window: u64,
 }
 
+/// One key and the windows that were consulted under it.
+#[derive(Debug)]
+struct Key<'a> {
+    scheme: &'a Scheme,
+    weight: u8,
+    consulted: HashSet<Box<[TokenId]>>,
+}
+
 impl<'a> Reading<'a> {
-    /// Starts a reading under one arm's scheme.
+    /// Starts a reading under one scheme.
     ///
     /// # Errors
     /// Width 0: its one window is consulted by the first token. A mix, whose windows have two widths; and a scheme
     /// without draws of its own.
     pub fn new(scheme: &'a Scheme) -> Result<Self, ReadingError> {
-        if scheme.spec().width().tokens() == 0 {
-            return Err(ReadingError::Width0);
+        Self::pooled([(scheme, 1)])
+    }
+
+    /// Starts a reading under several unrelated keys, each with its weight. A key's window opens where *it* is new under
+    /// that key; every document counts as one that the key marked.
+    ///
+    /// # Errors
+    /// As [`Reading::new`], and a key that is there twice.
+    pub fn pooled(schemes: impl IntoIterator<Item = (&'a Scheme, u8)>) -> Result<Self, ReadingError> {
+        let (mut keys, mut origins) = (Vec::new(), BTreeSet::new());
+        for (scheme, weight) in schemes {
+            check(scheme)?;
+            if !scheme.arms().iter().map(Arm::origin).all(|origin| origins.insert(origin)) {
+                return Err(ReadingError::Twice);
+            }
+            keys.push(Key { scheme, weight, consulted: HashSet::new() });
         }
-        if scheme.coin().is_some() || scheme.arms().is_empty() {
-            return Err(ReadingError::Scheme);
-        }
-        Ok(Self { scheme, consulted: HashSet::new(), documents: 0, repeated: 0, short_window: 0 })
+        Ok(Self { keys, documents: 0, repeated: 0, short_window: 0 })
     }
 
     /// Reads the next document: a first-turn exchange, `tokens` = prompt and answer. `predict(t)` gives the whole-number
     /// coefficients at position `t`, computed from `tokens[..t]` alone; it is asked only where a window is new.
-    /// Returns one step a scored row, in order.
+    /// Returns one step a scored row and key, in order.
     pub fn document(
         &mut self,
         tokens: &[TokenId],
         prompt_len: usize,
         mut predict: impl FnMut(usize) -> Vec<(TokenId, i32)>,
     ) -> Vec<Step> {
-        let width = self.scheme.spec().width();
         let mut steps = Vec::new();
         for at in 0..tokens.len() {
-            let Some(window) = width.window(tokens, at) else {
-                self.short_window += u64::from(at >= prompt_len);
-                continue;
-            };
-            if !self.consulted.insert(window.into()) {
-                self.repeated += u64::from(at >= prompt_len);
-                continue;
-            }
-            if at < prompt_len {
-                continue;
-            }
-            let coefficients = predict(at);
-            for arm in self.scheme.arms() {
-                let seed = arm.seed(window);
-                steps.push(Step::open(arm.law(), self.documents, &coefficients, |token| {
-                    arm.word(&seed, *token)
-                }));
+            let answered = u64::from(at >= prompt_len);
+            let mut predicted = None;
+            for key in &mut self.keys {
+                let Some(window) = key.width().window(tokens, at) else {
+                    self.short_window += answered;
+                    continue;
+                };
+                if !key.consulted.insert(window.into()) {
+                    self.repeated += answered;
+                } else if answered > 0 {
+                    let coefficients = predicted.get_or_insert_with(|| predict(at));
+                    steps.extend(key.open(window, coefficients, self.documents));
+                }
             }
         }
         self.documents += 1;
@@ -80,6 +93,34 @@ impl<'a> Reading<'a> {
     }
 }
 
+impl Key<'_> {
+    fn width(&self) -> Width {
+        self.scheme.spec().width()
+    }
+
+    /// One step an arm.
+    fn open(&self, window: &[TokenId], coefficients: &[(TokenId, i32)], document: u32) -> Vec<Step> {
+        let weighed =
+            coefficients.iter().map(|(token, a)| (*token, a.saturating_mul(i32::from(self.weight))));
+        let weighed: Vec<(TokenId, i32)> = weighed.collect();
+        let step = |arm: &Arm| {
+            let seed = arm.seed(window);
+            Step::open(arm.law(), document, &weighed, |token| arm.word(&seed, *token))
+        };
+        self.scheme.arms().iter().map(step).collect()
+    }
+}
+
+fn check(scheme: &Scheme) -> Result<(), ReadingError> {
+    if scheme.spec().width().tokens() == 0 {
+        return Err(ReadingError::Width0);
+    }
+    if scheme.coin().is_some() || scheme.arms().is_empty() {
+        return Err(ReadingError::Scheme);
+    }
+    Ok(())
+}
+
 /// Why a reading is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -87,6 +128,9 @@ pub enum ReadingError {
     /// The unigram mark has one window, which the first token consults.
     #[error("reading marked text needs a window of at least one token: width 0 is refused")]
     Width0,
+    /// One key there twice.
+    #[error("a key is there twice: what is read under it would count twice")]
+    Twice,
     /// Its windows have two widths, or no key.
     #[error(
         "marked text is read under one key and one width: a mix, and account marks without an account, are refused"

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::exposure::window_name;
 use super::{
-    Coin, Count, Counter, Evidence, Exchange, Exposure, Numbering, Position, Provenance, ScoreError, Windows,
+    Coin, Count, Counter, Evidence, Exchange, Exposure, Numbering, Position, Provenance, ScoreError,
+    Unrounded, Windows,
 };
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
@@ -94,7 +95,20 @@ impl Text {
         shrink: f64,
         exposure: Option<&Exposure>,
     ) -> Result<Evidence, ScoreError> {
-        self.evidence(expectation, |n, nb| (n - nb) / (1.0 + shrink * nb), exposure)
+        self.residuals(expectation, shrink, exposure).map(Unrounded::round)
+    }
+
+    /// The coefficients of [`residual`](Self::residual) before they are rounded, for a test under several keys.
+    ///
+    /// # Errors
+    /// As [`residual`](Self::residual).
+    pub fn residuals(
+        &self,
+        expectation: &Expectation,
+        shrink: f64,
+        exposure: Option<&Exposure>,
+    ) -> Result<Unrounded, ScoreError> {
+        self.coefficients(expectation, |n, nb| (n - nb) / (1.0 + shrink * nb), exposure)
     }
 
     /// The evidence with another coefficient: `shape(n, Nb)` in place of the residual's.
@@ -107,6 +121,15 @@ impl Text {
         shape: impl Fn(f64, f64) -> f64,
         exposure: Option<&Exposure>,
     ) -> Result<Evidence, ScoreError> {
+        self.coefficients(expectation, shape, exposure).map(Unrounded::round)
+    }
+
+    fn coefficients(
+        &self,
+        expectation: &Expectation,
+        shape: impl Fn(f64, f64) -> f64,
+        exposure: Option<&Exposure>,
+    ) -> Result<Unrounded, ScoreError> {
         let Counter { width, windows: Numbering { windows, .. }, skipped, positions, .. } = &self.counter;
         super::exposure::check(exposure, *width)?;
         let weights: Option<Vec<f64>> = exposure
@@ -116,10 +139,11 @@ impl Text {
         self.pairs(expectation, |pair| {
             tally.add(pair.coin, weight(pair.coin.window) * shape(f64::from(pair.n), pair.nb), pair.cluster);
         })?;
-        Ok(Evidence {
+        Ok(Unrounded {
             width: *width,
             windows: windows.clone(),
-            whole: tally.whole(Scale::Quantile),
+            tally,
+            scale: Scale::Quantile,
             marked_under: exposure.into_iter().flat_map(Exposure::marked_under).collect(),
             skipped: *skipped,
             positions: *positions,
@@ -198,6 +222,11 @@ fn check_total(seen: &[(TokenId, Count)], after: &BTreeMap<TokenId, u32>) -> Res
 pub struct Expectation(BTreeMap<String, BTreeMap<TokenId, u32>>);
 
 impl Expectation {
+    /// Adds what the reference expects at windows of another width.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     fn after(&self, window: &[TokenId]) -> Result<&BTreeMap<TokenId, u32>, ScoreError> {
         self.0.get(&window_name(window)).ok_or(ScoreError::Expectation)
     }

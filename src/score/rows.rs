@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{Coin, Evidence, Exposure, Numbering, Provenance, ScoreError, Skipped, exposure};
+use super::{Coin, Evidence, Exposure, Numbering, Provenance, ScoreError, Skipped, Unrounded, exposure};
 use crate::law::{Scale, Tally};
 use crate::token::{TokenId, Width};
 
@@ -48,12 +48,47 @@ pub enum Weight<'a> {
     Exposed(&'a Exposure),
 }
 
+/// What rows are scored by.
+#[derive(Clone, Copy, Debug)]
+pub enum RowStatistic<'a> {
+    /// As [`argmax`].
+    Argmax,
+    /// As [`mass`].
+    Mass,
+    /// As [`residual`].
+    Residual(&'a [Vec<f32>], Weight<'a>),
+    /// The residual of so much of each row: tokens, each with q and b.
+    ResidualOf(&'a [Vec<Compared>], Weight<'a>),
+}
+
+impl RowStatistic<'_> {
+    /// The coefficients before they are rounded, for a test under several keys.
+    ///
+    /// # Errors
+    /// A row that is no distribution, references that do not fit the rows, an exposure for other windows, or marked inputs
+    /// at width 0.
+    pub fn coefficients(self, width: Width, rows: &[Prediction<'_>]) -> Result<Unrounded, ScoreError> {
+        match self {
+            Self::Argmax => likeliest(width, rows),
+            Self::Mass => masses(width, rows),
+            Self::Residual(references, weight) => residuals(width, rows, references, weight),
+            Self::ResidualOf(pairs, weight) => beside(width, rows, weight, |row, _| {
+                pairs.get(row).cloned().ok_or(ScoreError::Row { row, what: "its reference is missing" })
+            }),
+        }
+    }
+}
+
 /// Argmax: a = 1 for each distinct (window, likeliest token), ties to the lowest id (Sander et al. 2024, open model).
 /// A named baseline.
 ///
 /// # Errors
 /// A row that is no distribution, or marked inputs at width 0.
 pub fn argmax(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreError> {
+    likeliest(width, rows).map(Unrounded::round)
+}
+
+fn likeliest(width: Width, rows: &[Prediction<'_>]) -> Result<Unrounded, ScoreError> {
     let table = Table::new(
         width,
         rows,
@@ -68,7 +103,7 @@ pub fn argmax(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreEr
             Ok(())
         },
     )?;
-    table.evidence(Weight::Equal, Scale::Unit)
+    table.coefficients(Weight::Equal, Scale::Unit)
 }
 
 /// Green mass: a = Σ q over the contexts of a window (Xu et al. 2026, ADFP, with exact variance instead of a
@@ -77,13 +112,17 @@ pub fn argmax(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreEr
 /// # Errors
 /// A row that is no distribution, or marked inputs at width 0.
 pub fn mass(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreError> {
+    masses(width, rows).map(Unrounded::round)
+}
+
+fn masses(width: Width, rows: &[Prediction<'_>]) -> Result<Unrounded, ScoreError> {
     let table = Table::new(width, rows, Sums::like, |row, sums| {
         for (token, q) in rows[row].q.iter() {
             sums.add(token, f64::from(q));
         }
         Ok(())
     })?;
-    table.evidence(Weight::Equal, Scale::Quantile)
+    table.coefficients(Weight::Equal, Scale::Quantile)
 }
 
 /// Reference residual: a = Σ (q − b)/√(q + b) over the contexts of a window, times the window's `weight`.
@@ -101,9 +140,18 @@ pub fn residual(
     references: &[&[f32]],
     weight: Weight<'_>,
 ) -> Result<Evidence, ScoreError> {
+    residuals(width, rows, references, weight).map(Unrounded::round)
+}
+
+fn residuals(
+    width: Width,
+    rows: &[Prediction<'_>],
+    references: &[impl AsRef<[f32]>],
+    weight: Weight<'_>,
+) -> Result<Unrounded, ScoreError> {
     beside(width, rows, weight, |row, known| {
         let fault = |what| ScoreError::Row { row, what };
-        let b = *references.get(row).ok_or(fault("its reference is missing"))?;
+        let b = references.get(row).ok_or(fault("its reference is missing"))?.as_ref();
         check(row, b)?;
         if matches!(known, Row::Whole(q) if q.len() != b.len()) {
             return Err(fault("its reference has another vocabulary"));
@@ -117,7 +165,7 @@ pub fn residual(
 }
 
 /// A token, the suspect's probability of it (or what that is at most, where b is more), and the reference's.
-type Compared = (TokenId, f32, f32);
+pub type Compared = (TokenId, f32, f32);
 
 /// The same where b is known for the tokens of the rows only: `references[i][j]` is that of the `j`-th token of
 /// `rows[i]`.
@@ -131,12 +179,13 @@ pub fn residual_of_known(
     references: &[Vec<f32>],
     weight: Weight<'_>,
 ) -> Result<Evidence, ScoreError> {
-    beside(width, rows, weight, |row, known| {
+    let compared = beside(width, rows, weight, |row, known| {
         let b = references.get(row).filter(|b| b.len() == known.iter().count());
         let b = b.ok_or(ScoreError::Row { row, what: "its reference is missing" })?;
         check(row, b)?;
         Ok(known.iter().zip(b).map(|((token, q), b)| (token, q, *b)).collect())
-    })
+    });
+    compared.map(Unrounded::round)
 }
 
 /// The residual of what `pairs` compares in each row.
@@ -145,7 +194,7 @@ fn beside(
     rows: &[Prediction<'_>],
     weight: Weight<'_>,
     pairs: impl Fn(usize, Row<'_>) -> Result<Vec<Compared>, ScoreError>,
-) -> Result<Evidence, ScoreError> {
+) -> Result<Unrounded, ScoreError> {
     let table = Table::new(width, rows, Sums::like, |row, sums| {
         for (token, q, b) in pairs(row, rows[row].q)? {
             let (q, b) = (f64::from(q), f64::from(b));
@@ -155,7 +204,7 @@ fn beside(
         }
         Ok(())
     })?;
-    table.evidence(weight, Scale::Quantile)
+    table.coefficients(weight, Scale::Quantile)
 }
 
 impl<'a> Row<'a> {
@@ -316,7 +365,7 @@ impl Table {
         row.prompt.windows(self.width.tokens()).collect()
     }
 
-    fn evidence(self, weight: Weight<'_>, scale: Scale) -> Result<Evidence, ScoreError> {
+    fn coefficients(self, weight: Weight<'_>, scale: Scale) -> Result<Unrounded, ScoreError> {
         let exposure = match weight {
             Weight::Equal | Weight::HalfNorm => None,
             Weight::Exposed(exposure) => Some(exposure),
@@ -330,10 +379,11 @@ impl Table {
             }
         }
         let marked_under: BTreeSet<_> = exposure.into_iter().flat_map(Exposure::marked_under).collect();
-        Ok(Evidence {
+        Ok(Unrounded {
             width: self.width,
             windows: self.windows.windows,
-            whole: tally.whole(scale),
+            tally,
+            scale,
             marked_under,
             skipped: self.skipped,
             positions: self.rows,

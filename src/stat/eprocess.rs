@@ -218,20 +218,30 @@ impl EProcess {
         Self { grid, games, path: Vec::new() }
     }
 
-    /// Takes one batch: everything that was opened before one could stop again, normally one answer. Gives ln E
-    /// after it.
+    /// Takes one batch: everything that was opened before one could stop again, normally one answer. Each [`Observed`] is
+    /// one unit that is remembered or not. Gives ln E after it.
     ///
     /// # Errors
     /// A draw outside the plan or with an impossible value; the process is then unchanged.
     pub fn batch(&mut self, batch: &[Observed<'_>]) -> Result<f64, EProcessError> {
-        batch.iter().try_for_each(|observed| self.grid.check(observed))?;
-        let games = self
-            .grid
-            .lambdas
-            .iter()
-            .flat_map(|&lambda| self.grid.shares.iter().map(move |&share| (lambda, share)));
-        for (game, (lambda, share)) in self.games.iter_mut().zip(games) {
-            *game += batch.iter().map(|observed| observed.ln_factor(lambda, share)).sum::<f64>();
+        self.batch_of_units(batch.chunks(1))
+    }
+
+    /// The same where a unit that is remembered or not, such as a window, has draws of several laws or coefficients.
+    ///
+    /// # Errors
+    /// As [`EProcess::batch`].
+    pub fn batch_of_units<'u>(
+        &mut self,
+        units: impl Iterator<Item = &'u [Observed<'u>]> + Clone,
+    ) -> Result<f64, EProcessError> {
+        units.clone().flatten().try_for_each(|observed| self.grid.check(observed))?;
+        let Grid { lambdas, shares, .. } = &self.grid;
+        for (games, &lambda) in self.games.chunks_mut(shares.len()).zip(lambdas) {
+            for unit in units.clone() {
+                let x: f64 = unit.iter().map(|observed| observed.gain(lambda)).sum();
+                games.iter_mut().zip(shares).for_each(|(game, share)| *game += ln_factor(x, *share));
+            }
         }
         let ln_e = self.average();
         self.path.push(ln_e);
@@ -275,16 +285,20 @@ impl EProcess {
 }
 
 impl Observed<'_> {
-    /// ln (1 − ε + ε e^x) with x = λΣaX − Σψ(λ).
-    fn ln_factor(&self, lambda: f64, share: f64) -> f64 {
-        let x = lambda * self.sum - to_f64(self.count) * self.law.cumulant(lambda).value;
-        if share == 1.0 {
-            x
-        } else if x > 0.0 {
-            x + ln(share + (1.0 - share) * exp(-x))
-        } else {
-            ln_1p(share * exp_m1(x))
-        }
+    /// λΣaX − Σψ(λ).
+    fn gain(&self, lambda: f64) -> f64 {
+        lambda * self.sum - to_f64(self.count) * self.law.cumulant(lambda).value
+    }
+}
+
+/// ln (1 − ε + ε e^x), x the gain of a unit.
+fn ln_factor(x: f64, share: f64) -> f64 {
+    if share == 1.0 {
+        x
+    } else if x > 0.0 {
+        x + ln(share + (1.0 - share) * exp(-x))
+    } else {
+        ln_1p(share * exp_m1(x))
     }
 }
 

@@ -74,6 +74,11 @@ impl Gathered {
         self.numbers.values().map(|number| &self.groups[*number])
     }
 
+    /// The groups as they came, by their numbers.
+    pub(super) fn in_order_of_appearance(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter()
+    }
+
     /// All draws.
     pub(super) fn count(&self) -> u64 {
         self.groups.iter().map(|group| group.count).sum()

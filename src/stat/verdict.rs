@@ -103,17 +103,24 @@ impl Summary {
     }
 
     /// Tests adaptive `steps` in their order, one batch a document: the e-process is the only verdict, with bets
-    /// planned for coefficients up to `a_max`.
+    /// planned for coefficients up to `a_max` and for `shares` of the steps that are remembered: 1 bets on all of them,
+    /// 0.01 on one in a hundred.
     ///
     /// H0: given what was read before, the draws of a window not yet consulted are independent of the suspect's
     /// prediction there. Broken by a window consulted before and by documents chosen for how they went on.
     ///
     /// # Errors
-    /// No draws at all, or a coefficient above `a_max`.
-    pub fn of_reading(steps: &[Step], a_max: f64) -> Result<Self, TestError> {
+    /// No draws at all, a coefficient above `a_max`, or shares that are none.
+    pub fn of_reading(steps: &[Step], a_max: f64, shares: &[f64]) -> Result<Self, TestError> {
         let found = Found::listed(steps.iter().flat_map(|step| step.as_slice()));
         let moments = Moments::of(&found.all)?;
-        found.summary(moments, a_max, |e_process| {
+        let grid = grid(&found.all, a_max)?.with_shares(shares.to_vec())?;
+        // Where bets are on all of them, draws of one law and coefficient enter a document together.
+        let (mut documents, sparse) = (Documents::of(steps), shares != [1.0]);
+        let bet = |e_process: &mut EProcess, exchange: &[(Group, Share)]| {
+            if sparse { documents.bet(e_process) } else { bet(e_process, exchange) }
+        };
+        found.summary(moments, grid, bet, |e_process| {
             Ok(Tail { ln_p: e_process.ln_p().min(0.0), ln_p_min: None, method: TailMethod::EProcess })
         })
     }
@@ -222,20 +229,23 @@ impl Found {
         let tail = Tail::of(&self.all, &moments)?;
         let reach = |group: &Group| f64::from(group.coefficient).abs() * group.law.reach();
         let a_max = self.all.groups().map(reach).fold(1.0, f64::max);
-        self.summary(moments, a_max, |_| Ok(tail))
+        let grid = grid(&self.all, a_max)?;
+        self.summary(moments, grid, bet, |_| Ok(tail))
     }
 
+    /// `bet` takes one exchange's shares in; `tail` gives the verdict.
     fn summary(
         self,
         moments: Moments,
-        a_max: f64,
+        grid: Grid,
+        mut bet: impl FnMut(&mut EProcess, &[(Group, Share)]) -> Result<f64, TestError>,
         tail: impl FnOnce(&EProcess) -> Result<Tail, TestError>,
     ) -> Result<Summary, TestError> {
         let Self { all, exchanges, numbers, kept } = self;
         let law = common_law(&all);
         let gamma = law.and_then(gamma_of);
         let expected = law.map_or_else(|| weighted_mean(&all), |law| law.mean() / law.weight());
-        let mut e_process = EProcess::new(grid(&all, a_max)?);
+        let mut e_process = EProcess::new(grid);
         let (mut clusters, mut path) = (Vec::new(), Vec::new());
         exchanges.visit(&all, |exchange, shares| {
             let ln_e = bet(&mut e_process, shares)?;
@@ -358,11 +368,51 @@ fn bet(e_process: &mut EProcess, shares: &[(Group, Share)]) -> Result<f64, TestE
         Ok((real_term(group.law, group.coefficient, u64::from(share.count))?, share.sum))
     };
     let terms: Vec<(RealTerm, f64)> = shares.iter().map(term).collect::<Result<_, TestError>>()?;
-    let batch: Vec<Observed<'_>> = terms
-        .iter()
-        .map(|(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum })
-        .collect();
-    Ok(e_process.batch(&batch)?)
+    Ok(e_process.batch(&observed(&terms))?)
+}
+
+fn observed(terms: &[(RealTerm, f64)]) -> Vec<Observed<'_>> {
+    terms.iter().map(|(RealTerm { law, count }, sum)| Observed { law, count: *count, sum: *sum }).collect()
+}
+
+/// Steps by document, for bets on each step as one unit.
+struct Documents<'s> {
+    steps: std::iter::Peekable<std::slice::Iter<'s, Step>>,
+}
+
+impl<'s> Documents<'s> {
+    fn of(steps: &'s [Step]) -> Self {
+        Self { steps: steps.iter().peekable() }
+    }
+
+    /// Bets on the next document that has draws; ln E after it.
+    fn bet(&mut self, e_process: &mut EProcess) -> Result<f64, TestError> {
+        let document = |step: &&Step| step.as_slice().first().map(Draw::cluster);
+        let mut units: Vec<Vec<(RealTerm, f64)>> = Vec::new();
+        let mut here = None;
+        while let Some(step) = self.steps.next_if(|step| {
+            let at = document(step);
+            at.is_none() || here.is_none() || at == here
+        }) {
+            here = here.or(document(&step));
+            units.push(unit(step)?);
+        }
+        let observed: Vec<Vec<Observed<'_>>> = units.iter().map(|unit| observed(unit)).collect();
+        Ok(e_process.batch_of_units(observed.iter().map(Vec::as_slice))?)
+    }
+}
+
+/// The draws of one step, those of one law and coefficient together.
+fn unit(step: &Step) -> Result<Vec<(RealTerm, f64)>, TestError> {
+    let mut all = Gathered::default();
+    let mut sums = Vec::new();
+    for draw in step.as_slice() {
+        let (group, value) = all.add(draw);
+        sums.resize(sums.len().max(group + 1), 0.0);
+        sums[group] += value;
+    }
+    let term = |(group, sum): (&Group, f64)| Ok((real_term(group.law, group.coefficient, group.count)?, sum));
+    all.in_order_of_appearance().zip(sums).map(term).collect()
 }
 
 /// The law of all draws, unless keys with several laws were pooled.

@@ -18,6 +18,7 @@
 
 mod foreign;
 mod h0;
+mod pooled;
 mod reading;
 mod rows;
 mod schemes;

@@ -219,7 +219,7 @@ fn distributions_and_readings_under_a_tournament_are_calibrated() {
         let mut reading = Reading::new(&scheme).unwrap();
         let steps =
             reading.document(&text, 1, |at| vec![(text[at - 1] / 2, 800), (text[at - 1] / 3 + 1, 100)]);
-        Summary::of_reading(&steps, 1_024.0).unwrap().ln_p
+        Summary::of_reading(&steps, 1_024.0, &[1.0]).unwrap().ln_p
     };
     assert_valid("a reading under a tournament", &(0..keys()).map(reading).collect::<Vec<_>>());
     assert!(Reading::new(&scheme("mix/1/9/green/1/w1/b1/t1/green/1/w2/b1/t1", 1)).is_err());

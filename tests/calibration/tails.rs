@@ -258,7 +258,7 @@ fn an_e_process_keeps_its_levels_however_small() {
                     Step::open(law, cluster, &coefficients, |at| words[*at])
                 })
                 .collect();
-            let summary = Summary::of_reading(&steps, 127.0).unwrap();
+            let summary = Summary::of_reading(&steps, 127.0, &[1.0]).unwrap();
             let (stop, _) = *summary.path.iter().find(|(_, ln_e)| *ln_e >= -level.ln())?;
             Some(weights.iter().zip(&clusters).filter(|(_, of)| **of <= stop).map(|(w, _)| w).sum::<f64>())
         };

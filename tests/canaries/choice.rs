@@ -53,10 +53,10 @@ proptest! {
         let steps = |pick| [Step::choice(scores, 0, pick), Step::choice(Scores::new(&[1, 0]).unwrap(), 1, 0)];
         let siblings = scores.as_slice().len() as u32;
         // The first factor averages to 1 over the picks; the second game is the same each time.
-        let second = Summary::of_reading(&steps(0)[1..], 9.0).unwrap().ln_e;
+        let second = Summary::of_reading(&steps(0)[1..], 9.0, &[1.0]).unwrap().ln_e;
         let mut games = 0.0;
         for pick in 0..siblings {
-            let whole = Summary::of_reading(&steps(pick)[..1], 9.0);
+            let whole = Summary::of_reading(&steps(pick)[..1], 9.0, &[1.0]);
             games += whole.map_or(1.0, |whole| whole.ln_e.exp());
         }
         prop_assert!((games / f64::from(siblings) - 1.0).abs() < 1e-9, "{games}");

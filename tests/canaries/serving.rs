@@ -393,11 +393,11 @@ fn closed_slots_repeats_and_unplanned_probes_are_refused() {
     let (key, mut sequence) = (key(2), Sequence::new(&BOOK, 2));
     let picks = BOOK.picks(&key);
     sequence.open(&asked(open[0], &[1, 1]), &picks).unwrap();
-    let before = sequence.summary().unwrap();
+    let before = sequence.summary(&[1.0]).unwrap();
     let again = sequence.open(&asked(open[0], &[5, 5]), &picks);
     assert_eq!(again, Err(EvidenceError::Twice(open[0].into())));
     assert!(sequence.open(&asked(closed, &[1, 1]), &picks).is_err());
-    assert_eq!(sequence.summary().unwrap(), before);
+    assert_eq!(sequence.summary(&[1.0]).unwrap(), before);
 }
 
 #[test]

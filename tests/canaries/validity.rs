@@ -178,7 +178,7 @@ fn a_sequence_that_stops_when_it_likes_keeps_its_level() {
             sequence.open(&asked, &picks).unwrap();
             // Stops at the first look that pleases it.
             if step % 5 == 4 {
-                least = least.min(sequence.summary().unwrap().ln_p);
+                least = least.min(sequence.summary(&[1.0]).unwrap().ln_p);
             }
         }
         ln_p.push(least);

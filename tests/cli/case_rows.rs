@@ -61,7 +61,8 @@ fn plan(folder: &Path, answers: &[Answer], documents: &[Answer]) -> Value {
     plan["statistic_sha256"] = fine(folder, &["plan", "version"]).split_whitespace().nth(1).unwrap().into();
     let test = |suspect: &str, access: &str, statistic: &str, sources: &[&str]| {
         json!({ "name": format!("{suspect}/{access}"), "suspect": suspect, "role": suspect, "access": access,
-                "statistic": statistic, "epoch": SERVED, "sources": sources })
+                "statistic": statistic, "sources": sources,
+                "keys": [{ "epoch": SERVED, "mark": SPEC, "weight": 1 }] })
     };
     plan["tests"] = json!([
         test("suspect", "distributions", "residual", &["teacher"]),
@@ -73,7 +74,7 @@ fn plan(folder: &Path, answers: &[Answer], documents: &[Answer]) -> Value {
     plan["pool"] = json!({
         "prompts": prompts.len(), "sha256": prompts_sha256(&prompts), "provenance": "fresh", "answer_tokens": 30,
         "beacon": { "value": null, "reason": "all prompts are used" },
-        "contexts": { "value": "one-an-answer" }, "documents": { "value": documents_sha256(documents) },
+        "contexts": { "value": "one-an-answer" }, "rows": { "value": "whole" }, "documents": { "value": documents_sha256(documents) },
     });
     plan["first_served"] = json!([{ "epoch": SERVED, "time": { "value": "2026-10-01T00:00:00Z" } }]);
     let weights: String =
@@ -199,4 +200,40 @@ fn a_plan_is_run_over_rows_from_files() {
     let alone =
         taggant(&folder, &[&["test"], &KEY[..], &TEST, &["--rows", "suspect=suspect-rows.jsonl"]].concat());
     assert!(said(&alone).contains("--answers suspect=FILE"), "{}", said(&alone));
+    likeliest_tokens(&folder, &rows);
+}
+
+/// The same in the 20 likeliest tokens, which another plan asks for.
+fn likeliest_tokens(folder: &Path, rows: &BTreeMap<&str, [Vec<Value>; 2]>) {
+    let mut plan = parsed(&fs::read_to_string(folder.join("plan.json")).unwrap());
+    plan["pool"]["rows"] = json!({ "value": { "top": 20 } });
+    plan["tests"].as_array_mut().unwrap().retain(|test| test["access"] == "distributions");
+    fs::write(folder.join("top.json"), plan.to_string()).unwrap();
+    fine(folder, &["plan", "seal", "top.json", "--genesis", "genesis.json", "--out", "top-sealed.json"]);
+    let likeliest = |row: &Value, most: usize| {
+        let mut row = row.clone();
+        let q: Vec<f64> = serde_json::from_value(row["q"].take()).unwrap();
+        let mut tokens: Vec<usize> = (0..q.len()).collect();
+        tokens.sort_by(|a, b| q[*b].total_cmp(&q[*a]));
+        row["q"] = tokens[..most].iter().map(|token| json!([token, q[*token]])).collect();
+        row
+    };
+    let tested = |most: usize| {
+        for (name, [rows, _]) in rows {
+            let rows = rows.iter().map(|row| likeliest(row, most));
+            fs::write(folder.join(format!("{name}-top.jsonl")), lines(rows)).unwrap();
+        }
+        let of = ["--answers", "suspect=answers.jsonl", "--rows", "suspect=suspect-top.jsonl", "--answers"];
+        let given =
+            ["innocent=answers.jsonl", "--rows", "innocent=innocent-top.jsonl", "--reference", "embedded"];
+        let rest = ["--json", "--genesis", "genesis.json", "top-sealed.json"];
+        taggant(folder, &[&["test"], &KEY[..], &of, &given, &rest].concat())
+    };
+    let found = tested(20);
+    assert_eq!(found.status.code(), Some(0), "{}", said(&found));
+    let found = parsed(&String::from_utf8(found.stdout).unwrap());
+    let log10_p = [0, 1].map(|at: usize| found["findings"][at]["log10_p"].as_f64().unwrap());
+    assert!(log10_p[0] < -8.0 && log10_p[1] > -3.0, "{log10_p:?}");
+    let long = tested(21);
+    assert!(said(&long).contains("holds 21 tokens, and the plan asks for 20 at most"), "{}", said(&long));
 }

@@ -10,11 +10,11 @@ from keyed import Spec
 def check(path, comparisons):
     """Returns the number of findings."""
     document = json.loads(path.read_text())
-    plan, spec = document["plan"], Spec.parse(document["plan"]["spec"])
-    keys = {}
+    plan, opened = document["plan"], {}
     for opening in document["openings"]:
-        keys.setdefault(opening["epoch"], []).append(bytes.fromhex(opening["key"]))
-    expected = [findings.of(test, document["material"], spec, keys[test["epoch"]]) for test in plan["tests"]]
+        opened[opening["epoch"], opening["label"]] = bytes.fromhex(opening["key"])
+    keys = lambda epoch, mark: [opened[epoch, label] for label in Spec.parse(mark).labels()]
+    expected = [findings.of(test, document["material"], keys, plan["shares"]) for test in plan["tests"]]
     judged = findings.judged(plan, expected)
     for test, found, own, verdict in zip(plan["tests"], document["analysis"]["findings"], expected, judged):
         source = f"bundle {test['name']}"

@@ -9,64 +9,92 @@ import numpy as np
 from mpmath import mp, mpf
 from scipy.special import log_ndtr, ndtri_exp
 
-from keyed import chacha20_block
+from keyed import Spec, chacha20_block
 import residual
 import rows
+import sums
 
 NEGATIVE = ("control", "innocent", "wrong-key")  # nothing marked under the scored key can be behind a rejection
 LABELS = {"test", "suspect", "role", "access"}
 READING = 1024  # coefficients of a reading are multiples of 2^-10
 
 
-def of(test, material, spec, keys):
-    """The numbers of a test under its epoch's scheme keys."""
-    nothing = skips(dict.fromkeys(("short_window", "prompt_window", "repeated", "marked_input"), 0))
-    found = nothing | raw(test, material, spec, keys)
-    if spec.scheme == "green":
+def of(test, material, keys, shares=(1,)):
+    """The numbers of a test under the keys it lists; `keys(epoch, mark)` gives the scheme keys of a mark."""
+    scored = [(Spec.parse(key["mark"]), keys(key["epoch"], key["mark"]), key["weight"]) for key in test["keys"]]
+    kinds = {"text-residual": "beside"} | dict.fromkeys(("distinct", "root-count"), "text")
+    kind = kinds.get(test["statistic"], test["access"])
+    contents = (piece["content"] for piece in material if piece["suspect"] == test["suspect"])
+    content = next(content[kind] for content in contents if kind in content)
+    laws = {spec.gamma if spec.scheme == "green" else None for spec, _, _ in scored}
+    if kind == "reading":
+        draws, skipped = reading(content, scored)
+        bets = (READING * max(weight for _, _, weight in scored), shares)
+    else:
+        draws, skipped = key_independent(COUNTED[kind], content, test["statistic"], scored)
+        bets = ()
+    found = sums.summary(draws, *bets) if any(d.a for d in draws) else sums.without_draws(laws)
+    nothing = dict.fromkeys(("short_window", "prompt_window", "repeated", "marked_input"), 0)
+    found |= skips(nothing | skipped)
+    if "green" in found and len(laws) == 1:
+        spec = scored[0][0]
         return found | {"gamma": [spec.threshold, 1 << spec.bits]}
-    del found["green"]
+    found.pop("green", None)
     return found
 
 
-def raw(test, material, spec, keys):
-    contents = (piece["content"] for piece in material if piece["suspect"] == test["suspect"])
-    kinds = {"text-residual": "beside"} | dict.fromkeys(("distinct", "root-count"), "text")
-    kind = kinds.get(test["statistic"], test["access"])
-    content = next(content[kind] for content in contents if kind in content)
-    if kind == "text":
-        return text(content, spec, keys, test["statistic"])
-    if kind == "distributions":
-        return distributions(content, spec, keys, test["statistic"])
-    return (text_residual if kind == "beside" else reading)(content, spec, keys)
+def key_independent(count, content, statistic, scored):
+    """Counted for each key's windows, weighted, rounded together, and only then opened."""
+    counted, skipped = [], Counter()
+    for spec, _, weight in scored:
+        found, skips = count(content, spec.width, statistic)
+        counted.append([(window, token, size * weight, first) for window, token, size, first in found])
+        skipped.update(skips)
+    whole, reals = rounded(statistic, [size for found in counted for _, _, size, _ in found])
+    rounding, draws = zip(whole, reals), []
+    for (spec, keys, _), found in zip(scored, counted):
+        together = [next(rounding) for _ in found]
+        for key in keys:
+            values = opened(spec, key, [(window, token) for window, token, _, _ in found])
+            gamma = spec.gamma if spec.scheme == "green" else None
+            for (_, _, _, first), (a, real), x in zip(found, together, values):
+                draws.append(sums.Draw(int(a), float(real), x, gamma, first))
+    return draws, dict(skipped)
 
 
-def text(answers, spec, keys, statistic):
+def opened(spec, key, pairs):
+    if spec.scheme == "green":
+        return spec.greens(key, pairs)
+    return [spec.draw(key, *pair) for pair in pairs]
+
+
+def rounded(statistic, sizes):
+    """One scale over the weighted sizes of all keys. (The sizes of root counts are roots of whole numbers.)"""
+    if statistic in ("distinct", "argmax"):
+        return sizes, sizes
+    if statistic == "root-count":
+        squares = [round(size * size) for size in sizes]
+        unit = rows.LARGEST / math.sqrt(max(squares, default=1))
+        return rows.root_counts(squares), [unit * math.sqrt(square) for square in squares]
+    whole, scaled = residual.whole(np.array(sizes))
+    return whole.tolist(), scaled.tolist()
+
+
+def text(answers, width, statistic):
     """The prompts of a plan's pool are fresh here, so no window is excluded."""
-    seen, skipped, _ = rows.count(lines_of(answers), spec.width, "the plan's", fresh=True)
-    counts = [1 if statistic == "distinct" else len(where) for where in seen.values()]
-    unit = 1 if statistic == "distinct" else rows.LARGEST / math.sqrt(max(counts, default=1))
-    whole = counts if statistic == "distinct" else rows.root_counts(counts)
-    pairs = [(draw, a, unit * math.sqrt(n), key) for draw, a, n in zip(seen, whole, counts) for key in keys]
-    found = rows.summary(
-        [a for _, a, _, _ in pairs],
-        [real for _, _, real, _ in pairs],
-        [spec.draw(key, window, token) for (_, window, token), _, _, key in pairs],
-        [seen[draw][0][0] for draw, _, _, _ in pairs],
-        spec.gamma if spec.scheme == "green" else None,
-    )
-    return found | skips(skipped)
+    seen, skipped, _ = rows.count(lines_of(answers), width, "the plan's", fresh=True)
+    size = lambda where: 1 if statistic == "distinct" else math.sqrt(len(where))
+    return [(window, token, size(where), where[0][0]) for (_, window, token), where in seen.items()], skipped
 
 
-def text_residual(beside, spec, keys):
+def text_residual(beside, width, _):
     """Nb as the material has it: window, as ids with spaces between, -> token -> units of 2^-10."""
-    seen, skipped, _ = rows.count(lines_of(beside["answers"]), spec.width, "the plan's", fresh=True)
+    seen, skipped, _ = rows.count(lines_of(beside["answers"]), width, "the plan's", fresh=True)
     expected = {
         tuple(map(int, window.split())): {int(token): units for token, units in after.items()}
         for window, after in beside["expectation"].items()
     }
-    weights = exposure(beside)
-    found = residual.pooled(seen, lambda _, window: expected[window], spec, {"the plan's": keys[0]}, weights)
-    return found | skips(skipped)
+    return list(residual.draws(seen, lambda window: expected[window], width, exposure(beside))), skipped
 
 
 def exposure(content):
@@ -84,9 +112,22 @@ def skips(skipped):
 
 
 def table(numbers):
-    """Probabilities as u16 little-endian multiples of 2^-16, a row a context."""
+    """(tokens known of each row, their probabilities): u16 little-endian multiples of 2^-16, every token's; or pairs."""
+    if "listed" in numbers:
+        pairs = [sorted(map(tuple, row)) for row in numbers["listed"]]
+        return [[v for v, _ in row] for row in pairs], [np.array([u for _, u in row]) / 65536 for row in pairs]
+    numbers = numbers["whole"]
     found = np.frombuffer(base64.b64decode(numbers["rows"]), dtype="<u2").reshape(-1, numbers["vocabulary"])
-    return found.astype(float) / 65536
+    return [range(numbers["vocabulary"])] * len(found), found.astype(float) / 65536
+
+
+def beside(q, b):
+    """q at the tokens that a reference is given for: of those that q does not list, its least."""
+    (tokens, q), (wanted, b) = q, b
+    if len(wanted) == len(tokens):
+        return tokens, q, b
+    known = dict(zip(tokens, q))
+    return wanted, np.array([known.get(token, min(q)) for token in wanted]), b
 
 
 def contexts(pool_sha256, answers):
@@ -97,40 +138,45 @@ def contexts(pool_sha256, answers):
     return [[i, word % size] for i, (word, size) in enumerate(zip(words, lengths)) if size]
 
 
-def distributions(material, spec, keys, statistic):
+def distributions(material, width, statistic):
     """Residual: (q - b) / sqrt(q + b), summed over a window's contexts, over the fourth root of the sum of squares.
-    Green mass: q, summed. With the plan's traffic, residuals of a window that occurs e times in it times e / (e + 20), or
-    the root of e from width 2 on.
+    Green mass: q, summed. Argmax: 1 for the likeliest token, the lowest id of several. What is not known of a row is no
+    draw; of a list of the likeliest the others are at most as likely as its least. With the plan's traffic, residuals of a window that occurs e times in it times e / (e + 20), or the root of e
+    from width 2 on.
     """
-    sums, short = {}, 0
-    q = table(material["q"])
-    b = table(material["b"]) if statistic == "residual" else None
+    totals, short = {}, 0
+    listed = list(zip(*table(material["q"])))
+    b = list(zip(*table(material["b"]))) if statistic == "residual" else None
+    columns = 1 + max((token for row, _ in b or listed for token in row[-1:]), default=0)
     weights = exposure(material)
     for number, (answer, position) in enumerate(material["contexts"]):
         answer = material["answers"][answer]
         context = answer["prompt"] + answer["response"]
         at = len(answer["prompt"]) + position
-        if at < spec.width:
+        if at < width:
             short += 1
             continue
-        row = q[number]
+        tokens, values = listed[number]
         if b is not None:
-            total = q[number] + b[number]
-            row = np.divide(q[number] - b[number], np.sqrt(total), out=np.zeros_like(total), where=total > 0)
-        window = tuple(context[at - spec.width : at])
-        first, so_far, seen = sums.get(window, (number, 0.0, 0))
-        sums[window] = (first, so_far + row, seen + 1)
-    pairs, reals, firsts = [], [], []
-    for window, (first, row, _) in sums.items():
+            tokens, q, expected = beside(listed[number], b[number])
+            total = q + expected
+            values = np.divide(q - expected, np.sqrt(total), out=np.zeros_like(total), where=total > 0)
+        if statistic == "argmax":
+            values = np.arange(len(values)) == (np.argmax(values) if len(values) else -1)
+        row = np.zeros(columns)
+        row[list(tokens)] = values
+        window = tuple(context[at - width : at])
+        first, so_far = totals.get(window, (number, np.zeros(columns)))
+        totals[window] = (first, np.maximum(so_far, row) if statistic == "argmax" else so_far + row)
+    found = []
+    for window, (first, row) in totals.items():
         if b is not None:
-            row = row * (weight(weights, window, spec.width) / half_norm(row))
-        tokens = np.flatnonzero(row)
-        pairs += [(window, token) for token in tokens.tolist()]
-        reals += row[tokens].tolist()
-        firsts += [first] * len(tokens)
-    whole, scaled = residual.whole(np.array(reals))
-    found = rows.summary(whole.tolist(), scaled.tolist(), spec.greens(keys[0], pairs), firsts, spec.gamma)
-    return found | skips({"short_window": short})
+            row = row * (weight(weights, window, width) / half_norm(row))
+        found += [(window, token, float(row[token]), first) for token in np.flatnonzero(row).tolist()]
+    return found, {"short_window": short}
+
+
+COUNTED = {"text": text, "beside": text_residual, "distributions": distributions}
 
 
 def half_norm(row):
@@ -146,27 +192,26 @@ def weight(weights, window, width):
     return math.sqrt(e) if width > 1 else e / (e + 20)
 
 
-def reading(material, spec, keys):
-    """Answers' windows that were not read before, in prompts neither; no tail: p = min(1, 1 / max E)."""
+def reading(material, scored):
+    """Answers' windows that were not read before under their key, in prompts neither. A unit is a window under a key."""
     rows_at = {(row["document"], row["position"]): row["coefficients"] for row in material["rows"]}
-    seen, coefficients, values, firsts = set(), [], [], []
-    skipped = {"short_window": 0, "repeated": 0}
-    for number, document in enumerate(material["documents"]):
-        context = document["prompt"] + document["response"]
-        first = len(document["prompt"])
-        seen |= windows_in(context[:first], spec.width)
-        for at in range(first, len(context)):
-            window = tuple(context[at - spec.width : at])
-            if at < spec.width or window in seen:
-                skipped["short_window" if at < spec.width else "repeated"] += 1
-                continue
-            seen.add(window)
-            row = rows_at[number, at]
-            coefficients += [a for _, a in row]
-            values += spec.greens(keys[0], [(window, token) for token, _ in row])
-            firsts += [number] * len(row)
-    found = rows.summary(coefficients, coefficients, values, firsts, spec.gamma, READING)
-    return found | skips(skipped)
+    draws, skipped = [], Counter(short_window=0, repeated=0)
+    for which, (spec, (key,), weight) in enumerate(scored):
+        seen = set()
+        for number, document in enumerate(material["documents"]):
+            context = document["prompt"] + document["response"]
+            first = len(document["prompt"])
+            seen |= windows_in(context[:first], spec.width)
+            for at in range(first, len(context)):
+                window = tuple(context[at - spec.width : at])
+                if at < spec.width or window in seen:
+                    skipped["short_window" if at < spec.width else "repeated"] += 1
+                    continue
+                seen.add(window)
+                row = rows_at[number, at]
+                for (_, a), x in zip(row, spec.greens(key, [(window, token) for token, _ in row])):
+                    draws.append(sums.Draw(a * weight, a * weight, x, spec.gamma, number, (which, number, at)))
+    return draws, dict(skipped)
 
 
 def windows_in(prompt, width):
@@ -211,7 +256,7 @@ def power(tests, found, i, level):
     """The least over the students tested in the same way; under a wrong key those of any epoch count."""
     here = tests[i]
     alike = lambda test: all(test[name] == here[name] for name in ("access", "statistic"))
-    served = lambda test: test["epoch"] == here["epoch"] or here["role"] == "wrong-key"
+    served = lambda test: listed(test) == listed(here) or here["role"] == "wrong-key"
     students = [j for j, t in enumerate(tests) if t["role"] == "student" and alike(t) and served(t)]
     if here["role"] == "student" or not students:
         return None
@@ -220,7 +265,14 @@ def power(tests, found, i, level):
     return min(power_beside(found[i], found[student], level) for student in students)
 
 
+def listed(test):
+    """Its keys, in whatever order they are listed."""
+    return sorted((key["epoch"], key["mark"], key["weight"]) for key in test["keys"])
+
+
 def power_beside(numbers, student, level):
+    if not student["n_eff"]:
+        return 0.0
     share = min(1.0, float(numbers["n_eff"] / student["n_eff"]))
     z = -ndtri_exp(float(student["ln_p"])) * math.sqrt(share)
     return math.exp(log_ndtr(z + ndtri_exp(float(level))))
@@ -231,10 +283,11 @@ def verdict(tests, found, i, level, adjusted, power):
     draws) and no negative control that came near; its absence needs power.
     """
     test = tests[i]
-    same = ("access", "statistic", "epoch")
+    same = ("access", "statistic")
     innocent = any(
         t["role"] == "innocent"
         and all(t[name] == test[name] for name in same)
+        and listed(t) == listed(test)
         and 4 * found[j]["scored"] >= found[i]["scored"]
         and reaches(found[j], math.log(0.01))
         for j, t in enumerate(tests)

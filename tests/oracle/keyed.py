@@ -46,11 +46,15 @@ class Spec:
     def gamma(self):
         return Fraction(self.threshold, 1 << self.bits)
 
+    def labels(self):
+        """Of its key, or of both arms'."""
+        label = self.text.partition("+")[0]
+        return [label] if self.arms == 1 else [f"{label}/arm/{arm}" for arm in range(self.arms)]
+
     def keys(self, secret, epoch):
         """The scheme key of an epoch, or the keys of both arms."""
-        label, epoch_key = self.text.partition("+")[0], expand(secret, EPOCH + epoch)
-        labels = [label] if self.arms == 1 else [f"{label}/arm/{arm}" for arm in range(self.arms)]
-        return [expand(epoch_key, label) for label in labels]
+        epoch_key = expand(secret, EPOCH + epoch)
+        return [expand(epoch_key, label) for label in self.labels()]
 
     def draw(self, key, window, token, seeds={}):
         """X: 0 or 1 for green; -ln((c + 1) / 2^32) as mpf for Gumbel."""

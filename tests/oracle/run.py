@@ -13,7 +13,7 @@ Written from the definitions and the papers, with fixed seeds. What the program 
 | the same of "q", --top-k | the same by the mark's own token ids | ids |
 | score of several files | each suspect's numbers, and whom e-BH picks | screens |
 | detect | our own marks: tails, Holm over all that were tried | marks |
-| test | every number of a finding, Holm, power, verdict, exit code; the six statistics of marks | plans, findings |
+| test | every number of a finding under one key or several, Holm, power, verdict, exit code; the statistics of marks | plans, findings, sums |
 | calibrate | taggant/calibrate/1: rejections, intervals, limits, distances, z over the keys | calibration |
 | power | coins, slots, students: level, needed, power, least effect, price of epochs | planning |
 | canary score, canary assign | picks, scores of three kinds, exact tail, e-process; plant and arm numbers | canaries |
@@ -37,6 +37,8 @@ import sys
 import tempfile
 from fractions import Fraction
 
+from mpmath import mp
+
 import bundle
 import calibration
 import canaries
@@ -49,6 +51,7 @@ import plans
 import references
 import scores
 import screens
+import sums
 from compare import Comparisons, Program
 from keyed import Spec
 
@@ -77,6 +80,9 @@ def agree_with_itself(comparisons):
         groups = sorted((a, coefficients.count(a)) for a in set(coefficients))
         one, two = exact.convolved(groups, gamma, k - low, high - low), exact.tilted(groups, gamma, k)
         comparisons.add(f"lattice {number}", "oracle: two lattice tails", float(two), one)
+        coins = [(a, rng.choice([gamma, Fraction(1, 2), Fraction(3, 16)])) for a in coefficients[:12]]
+        k = rng.randint(sum(min(a, 0) for a, _ in coins) + 1, sum(max(a, 0) for a, _ in coins))
+        comparisons.add(f"coins {number}", "oracle: several gammas", float(sums.lattice(coins, k)), counted_out(coins, k))
         n, k = rng.randint(1, 400), rng.randint(1, 400)
         closed, other = exact.binomial(n, min(k, n), gamma), exact.lattice([3] * n, gamma, 3 * min(k, n))
         comparisons.add(f"binomial {number}", "oracle: binomial and lattice", float(other), closed)
@@ -84,6 +90,19 @@ def agree_with_itself(comparisons):
         pairs = [((rng.randrange(9),), rng.randrange(1 << 32)) for _ in range(20)]
         lanes = [spec.draw(b"key", *pair) for pair in pairs]
         comparisons.add(f"lanes {number}", "oracle: lanes", spec.greens(b"key", pairs), lanes)
+
+
+def counted_out(coins, k):
+    """ln P(sum a X >= k) for coins (a, gamma), as a fraction."""
+    law = {0: Fraction(1)}
+    for a, gamma in coins:
+        more = {}
+        for total, chance in law.items():
+            more[total] = more.get(total, 0) + chance * (1 - gamma)
+            more[total + a] = more.get(total + a, 0) + chance * gamma
+        law = more
+    found = exact.real(sum(chance for total, chance in law.items() if total >= k))
+    return mp.log(found) if found else mp.ninf
 
 
 def main():

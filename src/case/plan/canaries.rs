@@ -90,7 +90,7 @@ pub(super) fn check_test(plan: &Plan, test: &PlannedTest) -> Result<(), PlanErro
     let is_book = |source: &&Source| source.sha256 == canaries.book && test.sources.contains(&source.name);
     match plan.sources.iter().find(is_book) {
         None => wrong("it lists no source that is the book (by SHA-256): say when that was committed to"),
-        Some(book) => check_book(plan, book, &test.epoch),
+        Some(book) => test.epochs().into_iter().try_for_each(|epoch| check_book(plan, book, epoch)),
     }
 }
 

@@ -2,11 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, PlanError, Planned, canaries, sources};
+use super::{Plan, PlanError, Planned, Pool, RowRule, ScoredKey, canaries, sources};
 use crate::canary::Scoring;
-use crate::key::Epoch;
-use crate::law::Law;
-use crate::scheme::Spec;
 use crate::score::TextStatistic;
 
 /// What the test looks at.
@@ -61,7 +58,9 @@ pub enum Statistic {
     RootCount,
     /// Text: (n − Nb)/(1 + 0.03 Nb) by distinct (window, token), Nb the sum of the plan's reference over the contexts.
     TextResidual,
-    /// Distributions: Σ q by distinct window.
+    /// Distributions: 1 for each distinct (window, likeliest token) (Sander et al. 2024; a named baseline).
+    Argmax,
+    /// Distributions: Σ q by distinct window (Xu et al. 2026, with exact variance; a named baseline).
     GreenMass,
     /// Distributions: Σ (q − b)/√(q + b) by distinct window, half-normed, b the plan's reference.
     Residual,
@@ -98,7 +97,7 @@ impl Statistic {
     }
 
     /// Whether its coefficients have both signs: what is compared with a reference.
-    fn is_signed(self) -> bool {
+    pub(super) fn is_signed(self) -> bool {
         matches!(self, Self::Residual | Self::TextResidual)
     }
 }
@@ -117,8 +116,8 @@ pub struct PlannedTest {
     pub access: Access,
     /// The statistic.
     pub statistic: Statistic,
-    /// The epoch whose key is scored.
-    pub epoch: Epoch,
+    /// The keys that are scored, pooled into one S with their weights.
+    pub keys: Vec<ScoredKey>,
     /// The names of the sources that its coefficients come from.
     pub sources: Vec<String>,
 }
@@ -129,7 +128,7 @@ impl Plan {
         let fits = matches!(
             (test.access, test.statistic),
             (Access::Text, Statistic::Distinct | Statistic::RootCount | Statistic::TextResidual)
-                | (Access::Distributions, Statistic::GreenMass | Statistic::Residual)
+                | (Access::Distributions, Statistic::Argmax | Statistic::GreenMass | Statistic::Residual)
                 | (Access::Reading, Statistic::ReadingMass)
                 | (
                     Access::Canary,
@@ -145,15 +144,12 @@ impl Plan {
                 test.name
             )));
         }
+        self.check_keys(test)?;
+        if test.access == Access::Distributions {
+            self.pool.check_rows(test)?;
+        }
         if test.access == Access::Canary {
             canaries::check_test(self, test)?;
-        } else if matches!(self.spec, Spec::Mix(_)) && test.statistic.text().is_none() {
-            let what = "a mix is scored from text, by distinct or root-count";
-            return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
-        }
-        if self.spec.law() == Some(Law::Exponential) && test.statistic.is_signed() {
-            let what = "a residual has signs, and a Gumbel draw no bound below";
-            return Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
         }
         if test.statistic.is_signed() {
             let listed = |name: &String| test.sources.contains(name);
@@ -170,6 +166,23 @@ impl Plan {
         match test.sources.iter().find(|name| !known(name)) {
             Some(name) => Err(PlanError::Field(format!("tests, {}: source {name} is not listed", test.name))),
             None => sources::check_ages(self, test),
+        }
+    }
+}
+
+impl Pool {
+    /// Whether the plan says at which contexts distributions are read, and how much of them.
+    fn check_rows(&self, test: &PlannedTest) -> Result<(), PlanError> {
+        let wrong = |what: &str| Err(PlanError::Field(format!("pool, for the test {}: {what}", test.name)));
+        if matches!(self.contexts, Planned::Absent { .. }) {
+            return wrong("a test of distributions needs the field contexts");
+        }
+        match self.rows {
+            Planned::Absent { .. } => wrong(
+                "a test of distributions needs the field rows: \"whole\", {\"top\": K} or {\"known\": K}",
+            ),
+            Planned::Set { value: RowRule::Known(0) | RowRule::Top(0) } => wrong("rows: 0 tokens are none"),
+            Planned::Set { .. } => Ok(()),
         }
     }
 }

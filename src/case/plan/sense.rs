@@ -83,8 +83,8 @@ impl Plan {
 
 impl PlannedTest {
     fn looks_like(&self, other: &Self) -> bool {
-        let look = |test: &Self| (test.suspect.clone(), test.statistic, test.epoch.clone(), test.role);
-        look(self) == look(other)
+        let look = |test: &Self| (test.suspect.clone(), test.statistic, test.role);
+        look(self) == look(other) && self.sorted_keys() == other.sorted_keys()
     }
 
     /// Whether one suspect is two things. The same evidence under a wrong key says nothing of what a suspect is.

@@ -53,12 +53,16 @@ pub struct MarkedUnder {
     pub epoch: Epoch,
 }
 
-/// Refuses a source that claims to be older than the scored key and is not: it may have learned from marked text.
+/// Refuses a source that claims to be older than the scored keys and is not: it may have learned from marked text.
 pub(super) fn check_ages(plan: &Plan, test: &PlannedTest) -> Result<(), PlanError> {
-    let mut served = plan.first_served.iter().filter(|served| served.epoch == test.epoch);
+    test.epochs().into_iter().try_for_each(|epoch| check_ages_in(plan, test, epoch))
+}
+
+fn check_ages_in(plan: &Plan, test: &PlannedTest, epoch: &Epoch) -> Result<(), PlanError> {
+    let mut served = plan.first_served.iter().filter(|served| served.epoch == *epoch);
     let (Some(served), None) = (served.next(), served.next()) else {
         let what = "is to be named once, with the time of its first answer";
-        return Err(PlanError::Field(format!("first_served: epoch {} {what}", test.epoch)));
+        return Err(PlanError::Field(format!("first_served: epoch {epoch} {what}")));
     };
     let older = |source: &&Source| {
         source.independent == Independence::PredatesKey && test.sources.contains(&source.name)

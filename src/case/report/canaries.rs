@@ -137,12 +137,12 @@ fn shown(view: &View<'_>, book: &Book, canaries: &Canaries, finding: &Finding, s
         Content::Canary(probes) if material.suspect == finding.suspect => Some(probes.as_slice()),
         _ => None,
     });
-    let epoch = view.planned(finding).map(|test| &test.epoch);
-    let (Some(probes), Some(epoch)) = (probes, epoch) else { return html! {} };
-    let opened = OpenedKeys::new(epoch, &view.keys);
+    let key = view.planned(finding).and_then(|test| test.keys.first());
+    let (Some(probes), Some(key)) = (probes, key) else { return html! {} };
+    let opened = OpenedKeys::new(&key.epoch, &view.keys);
     let picks = book.opened_picks(&opened);
     html! {
-        h3 { (finding.suspect) " " span.small { "(" (role(finding.role)) ")" } }
+        h3 { (finding.suspect) " " span.small { "(" (role(finding.role)) "; picks of epoch " (key.epoch) ")" } }
         @for rows in probes.chunks(canaries.probes.max(1) as usize).take(slots) {
             @if let Some(set) = book.set(rows[0].slot) {
                 @let pick = picks.sibling(&rows[0].slot.into()).and_then(|at| set.siblings.get(at as usize));

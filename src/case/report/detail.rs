@@ -155,6 +155,7 @@ fn draws(view: &View<'_>) -> Markup {
 
 pub(super) fn statistic(statistic: Statistic) -> &'static str {
     match statistic {
+        Statistic::Argmax => "argmax",
         Statistic::CanaryCounts => "canaries, counts",
         Statistic::CanaryFirst => "canaries, first answers",
         Statistic::CanaryMetered => "canaries, metered",

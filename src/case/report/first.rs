@@ -51,11 +51,13 @@ pub(super) fn page(view: &View<'_>) -> Markup {
 }
 
 fn headline(view: &View<'_>, primary: &Finding) -> Markup {
-    let epoch = view.planned(primary).map(|test| test.epoch.to_string()).unwrap_or_default();
+    let epochs: Vec<&str> = view
+        .planned(primary)
+        .map_or_else(Vec::new, |test| test.epochs().into_iter().map(|epoch| epoch.as_str()).collect());
     html! {
         p.question {
             "Was “" (primary.suspect) "” exposed to answers that were served with the mark of key "
-            code { (view.plan.key_id) } " in epoch " code { (epoch) } "?"
+            code { (view.plan.key_id) } @if epochs.len() == 1 { " in epoch " } @else { " in epochs " } code { (epochs.join(", ")) } "?"
         }
         div class=(verdict_class(primary.verdict)) {
             p.word { "Verdict: " (verdict(primary.verdict)) }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::View;
 use super::detail::{method, statistic};
 use super::number::{probability, rate};
-use crate::case::plan::{Access, Planned, Statistic};
+use crate::case::plan::{Access, Planned, RowRule, Statistic};
 use crate::scheme::Spec;
 use crate::stat::math::ln;
 use crate::stat::verdict::TailMethod;
@@ -28,15 +28,27 @@ pub(super) fn section(view: &View<'_>) -> Markup {
 }
 
 fn the_mark(view: &View<'_>) -> Markup {
-    let width = view.plan.spec.width();
+    let specs = view.plan.specs();
+    html! {
+        @for spec in &specs { (the_mark_of(*spec)) }
+        @if view.plan.tests.iter().any(|test| test.keys.len() > 1) { p {
+            "Some tests name several keys. Keys are unrelated, so the draws under each of them are fresh chance, even where they are read "
+            "off the same text, and they enter one sum. A key's coefficients are multiplied by the weight that the plan gives it; then those of "
+            "all keys are rounded by one scale."
+        } }
+    }
+}
+
+fn the_mark_of(spec: Spec) -> Markup {
+    let width = spec.width();
     html! {
         p {
-            "Marked answers were written by scheme " code { (view.plan.spec) } ". For each " em { "window" } " of "
-            @if let Spec::Mix(_) = view.plan.spec { "up to " }
+            "Marked answers were written by scheme " code { (spec) } ". For each " em { "window" } " of "
+            @if let Spec::Mix(_) = spec { "up to " }
             (width)
             @if width.tokens() == 1 { " preceding token" } @else { " preceding tokens" } ", a secret key makes a seed (HMAC-SHA256), the seed a keystream (ChaCha20), and each token of the "
             "vocabulary owns a few bits of it. "
-            (the_scheme(view.plan.spec))
+            (the_scheme(spec))
         }
     }
 }
@@ -93,6 +105,16 @@ fn the_draws(view: &View<'_>) -> Markup {
         p { "The statistic is a sum over distinct draws with whole-number coefficients that were fixed before the key was touched:" }
         p.formula { i { "S" } " = Σ " i { "a" } sub { "i" } " " i { "X" } sub { "i" } }
         ul { @for used in &used { li { strong { (statistic(*used)) } ": " (coefficient(*used)) } } }
+        @match view.plan.pool.rows {
+            Planned::Set { value: RowRule::Top(most) } => p {
+                "Of each distribution at most the " (most) " likeliest tokens were asked for, as interfaces give them. The others are not taken "
+                "for 0: they are at most as likely as the least of those, and enter at that where the reference holds them for likelier."
+            },
+            Planned::Set { value: RowRule::Known(most) } => p {
+                "Of each distribution at most " (most) " tokens are known. Of the others nothing is, and they give no draws."
+            },
+            Planned::Absent { .. } | Planned::Set { value: RowRule::Whole } => {}
+        }
         @if let Planned::Set { value } = &view.plan.exposure {
             p { "Windows of residuals are weighed by how often they occur in " (value) ", which the scored key did not mark: log(1 + e) "
                 "for text; for distributions e/(e + 20), or √e at widths of 2 and more." }
@@ -104,6 +126,9 @@ fn the_draws(view: &View<'_>) -> Markup {
 
 fn coefficient(statistic: Statistic) -> &'static str {
     match statistic {
+        Statistic::Argmax => {
+            "a = 1 for each distinct window with the token that the suspect holds likeliest after it."
+        }
         Statistic::CanaryCounts | Statistic::CanaryMetered => {
             "X = f(J), J the sibling picked and f(k) the number of the slot's answers that name sibling k."
         }
@@ -151,6 +176,8 @@ fn the_verdict(view: &View<'_>) -> Markup {
         }
     }
     let reading = view.findings().iter().any(|finding| finding.access == Access::Reading);
+    let shares: Vec<String> = view.plan.shares.iter().map(f64::to_string).collect();
+    let sparse = methods.contains(&TailMethod::EProcess) && view.plan.shares != [1.0];
     html! {
         p {
             "p = P(S ≥ s under H0). Which tail is used follows from the type of the draws, never from which number is smaller; here: "
@@ -168,6 +195,8 @@ fn the_verdict(view: &View<'_>) -> Markup {
                 "When the suspect reads marked text (access “reading”), what it read depends on the key; there, each prediction is fixed "
                 "before its draws are opened, each window is used once, and the e-value alone is the verdict."
             }
+            @if sparse { " Because a suspect may remember few windows or slots and of the others nothing, bets are also placed on a share ε of them: each "
+                "window's or slot's factor is then 1 − ε + ε times the above, for ε = " (shares.join(", ")) ", all with the same stake." }
         }
         p {
             strong { "Evidence found" } ": p ≤ α = " (probability(ln(view.plan.level()))) " after Holm's correction over all registered "

@@ -69,10 +69,9 @@ fn legend(law: Option<Law>) -> Markup {
 }
 
 fn shown(view: &View<'_>, finding: &Finding, answers: usize) -> Markup {
-    let scheme = view
-        .planned(finding)
-        .zip(view.sealed.as_ref())
-        .and_then(|(test, plan)| crate::case::scheme(plan, test, &view.keys).ok());
+    let planned = view.planned(finding).and_then(|test| Some((test, test.keys.first()?)));
+    let sealed = planned.filter(|_| view.sealed.is_some());
+    let scheme = sealed.and_then(|(test, key)| crate::case::scheme(test, key, &view.keys).ok().flatten());
     let material = view.input.bundle.material.iter().find(|material| material.suspect == finding.suspect);
     let texts = view.input.bundle.material.iter().filter(|material| material.suspect == finding.suspect);
     let texts = texts.filter_map(|material| match &material.content {
@@ -81,7 +80,9 @@ fn shown(view: &View<'_>, finding: &Finding, answers: usize) -> Markup {
     });
     let texts: Vec<&Answer> = texts.flatten().take(answers).collect();
     html! {
-        h3 { (finding.suspect) " " span.small { "(" (super::role(finding.role)) ")" } }
+        h3 { (finding.suspect) " " span.small { "(" (super::role(finding.role))
+            @if let Some((_, key)) = planned { "; the draws of " code { (key.mark) } " in epoch " (key.epoch) }
+            ")" } }
         @match scheme {
             Some(scheme) if material.is_some() => {
                 @let mut counter = Counter::new(scheme.spec().width());

@@ -69,7 +69,7 @@ impl Reader {
             let predict = |at: usize| predictions[at - document.prompt.len()].clone();
             steps.extend(reading.document(&tokens, document.prompt.len(), predict));
         }
-        match Summary::of_reading(&steps, 1_024.0) {
+        match Summary::of_reading(&steps, 1_024.0, &[1.0]) {
             Err(TestError::NoDraws) => Ok(Summary::without_draws(scheme.spec().law())),
             other => Ok(other?),
         }

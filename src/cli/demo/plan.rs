@@ -4,7 +4,7 @@ use super::super::verdict;
 use super::Setting;
 use crate::case::plan::{
     Access, ContextRule, Correction, FORMAT, FirstServed, Independence, MarkedUnder, Plan, Planned,
-    PlannedTest, Pool, Role, Source, Statistic, prompts_sha256, statistic_sha256,
+    PlannedTest, Pool, Role, RowRule, ScoredKey, Source, Statistic, prompts_sha256, statistic_sha256,
 };
 use crate::key::{Commitment, Epoch};
 use crate::score::Provenance;
@@ -28,6 +28,8 @@ pub(super) struct Design {
     pub(super) answer_tokens: u32,
     /// Where distributions are read.
     pub(super) contexts: Planned<ContextRule>,
+    /// What is read there.
+    pub(super) rows: Planned<RowRule>,
     /// What suspects read.
     pub(super) documents: Planned<Commitment>,
     /// What the positive control was trained on.
@@ -43,7 +45,6 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
             .to_owned(),
         key_id: setting.genesis.key_id.clone(),
         genesis_root: setting.genesis.root,
-        spec: setting.spec,
         tokenizer_sha256: setting.genesis.tokenizer_sha256,
         tests: tests(setting, &design),
         pool: Pool {
@@ -55,6 +56,7 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
             ),
             answer_tokens: design.answer_tokens,
             contexts: design.contexts,
+            rows: design.rows,
             documents: design.documents,
         },
         statistic_sha256: statistic_sha256(),
@@ -70,6 +72,7 @@ pub(super) fn plan(setting: &Setting, design: Design, pool: &[Vec<TokenId>]) -> 
             "reading: windows consulted before in the documents' order".to_owned(),
         ],
         lambda_grid: (0..=12).collect(),
+        shares: vec![1.0, 0.1, 0.01],
         order: "answers in the order of the pool; documents in the order served".to_owned(),
         alpha: ALPHA,
         correction: Correction::Holm,
@@ -113,7 +116,7 @@ fn tests(setting: &Setting, design: &Design) -> Vec<PlannedTest> {
             role,
             access: *access,
             statistic: *statistic,
-            epoch: epoch.clone(),
+            keys: vec![ScoredKey { epoch: epoch.clone(), mark: setting.spec.into(), weight: 1 }],
             sources: sources.clone(),
         };
         design.accesses.iter().map(of).collect::<Vec<_>>()

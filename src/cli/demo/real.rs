@@ -202,6 +202,7 @@ fn design(cast: &[Suspect], marked: &[Answer], tokens: usize) -> Design {
         reference: Planned::absent("the registered statistic needs no reference"),
         answer_tokens: u32::try_from(ANSWER - 4).unwrap_or(u32::MAX),
         contexts: Planned::absent("no distributions are read at answers of the suspects' own"),
+        rows: Planned::absent("no distributions are read at answers of the suspects' own"),
         documents: Planned::Set { value: documents_sha256(marked) },
         effect: format!("all of {tokens} training tokens marked with delta 2, {PASSES} passes, from scratch"),
     }

@@ -17,7 +17,9 @@ use super::plan::{Design, plan, unmarked};
 use super::suspect::{Suspect, Vocabulary};
 use super::{Probed, Setting, seal};
 use crate::case::material::{Answer, Material};
-use crate::case::plan::{Access, ContextRule, Independence, Planned, Role, Statistic, prompts_sha256};
+use crate::case::plan::{
+    Access, ContextRule, Independence, Planned, Role, RowRule, Statistic, prompts_sha256,
+};
 use crate::key::Commitment;
 use crate::source::model::{END, Embedded, embedded, weights_sha256};
 use crate::token::TokenId;
@@ -148,6 +150,7 @@ fn design(cast: &[Suspect], tokens: usize) -> Result<Design, Failure> {
         reference: Planned::Set { value: reference.to_owned() },
         answer_tokens: u32::try_from(ANSWER).unwrap_or(u32::MAX),
         contexts: Planned::Set { value: ContextRule::OneAnAnswer },
+        rows: Planned::Set { value: RowRule::Whole },
         documents: Planned::absent("nobody reads marked documents in this plan"),
         effect: format!(
             "all of {tokens} training tokens marked with delta 2, {PASSES} passes, from another base"

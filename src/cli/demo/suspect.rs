@@ -7,7 +7,9 @@ use taggant_model::generate::{Options, Sampler, Sampling, softmax};
 use taggant_model::small::SmallModel;
 
 use super::super::serve::{Serving, serve};
-use crate::case::material::{Answer, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table};
+use crate::case::material::{
+    Answer, Content, Distributions, Material, ReadingMaterial, ReadingRow, Rows, Table,
+};
 use crate::case::plan::{Role, contexts};
 use crate::key::Commitment;
 use crate::scheme::Spec;
@@ -118,7 +120,7 @@ impl Suspect {
         let table = |model: &SmallModel| -> Result<Table, ModelError> {
             Ok(Table::pack(columns, rows_at(model, &answers, &contexts)?))
         };
-        let (q, b) = (table(&self.model)?, Some(table(reference)?));
+        let (q, b) = (Rows::Whole(table(&self.model)?), Some(Rows::Whole(table(reference)?)));
         let content = Content::Distributions(Distributions { answers, contexts, q, b, exposure: None });
         Ok(Material { suspect: self.name.to_owned(), content })
     }

@@ -1,6 +1,7 @@
 //! What a plan asks of a suspect's distributions: contexts of its answers, and where its documents have a window that was not
 //! seen before. One row of `taggant plan contexts` or `taggant plan documents` each, to which the suspect's `q` is added.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -8,8 +9,9 @@ use serde_json::{Value, json};
 use super::super::contexts::Context;
 use super::super::{Failure, rows};
 use crate::case::material::Answer;
-use crate::case::plan::{Planned, SealedPlan, contexts, documents_sha256, prompts_sha256};
+use crate::case::plan::{Access, Planned, RowRule, SealedPlan, contexts, documents_sha256, prompts_sha256};
 use crate::key::Secret;
+use crate::scheme::{Scheme, Spec};
 use crate::score::Reading;
 use crate::source::text::{BadLines, Distribution, Kind, Row};
 use crate::token::TokenId;
@@ -80,8 +82,11 @@ pub(in super::super) fn of_documents(plan: &SealedPlan, documents: &[Answer]) ->
         Planned::Set { .. } => {}
     }
     // A reading asks for a prediction where a window is new, whatever the key: the test itself asks at the same places.
-    let scheme = plan.spec().open(&Secret::from_bytes([0; 32]).epoch_key(&"unused".parse()?));
-    let mut reading = Reading::new(&scheme)?;
+    let epoch = Secret::from_bytes([0; 32]).epoch_key(&"unused".parse()?);
+    let reads = plan.tests().iter().filter(|test| test.access == Access::Reading);
+    let specs: HashSet<Spec> = reads.flat_map(|test| &test.keys).filter_map(|key| key.mark.spec()).collect();
+    let schemes: Vec<Scheme> = specs.iter().map(|spec| spec.open(&epoch)).collect();
+    let mut reading = Reading::pooled(schemes.iter().map(|scheme| (scheme, 1)))?;
     let mut due = Vec::new();
     for (number, document) in (0..).zip(documents) {
         let first = document.prompt.len();
@@ -106,12 +111,17 @@ pub(in super::super) fn asked(due: &[Due], answers: &[Answer]) -> impl Iterator<
     })
 }
 
-/// The whole distributions that came back, in the order that was asked.
+/// The distributions that came back, in the order that was asked, each as much as `rule` says.
 ///
 /// # Errors
-/// The line whose context is not the one that is due there, whose `q` is missing or has another length than the first one's;
-/// fewer rows than are due, or more.
-pub(super) fn rows_of(file: &Path, due: &[Due], answers: &[Answer]) -> Result<Vec<Context>, Failure> {
+/// The line whose context is not the one that is due there, whose `q` is missing, has another length than the first one's or
+/// more tokens than the rule; fewer rows than are due, or more.
+pub(super) fn rows_of(
+    file: &Path,
+    due: &[Due],
+    answers: &[Answer],
+    rule: RowRule,
+) -> Result<Vec<Context>, Failure> {
     let found = rows::read(file, Kind::Exchanges, BadLines::Refuse)?.rows;
     let at = |line: usize, field: &str, what: String| {
         Failure(format!("{}, line {line}, field \"{field}\": {what}", file.display()))
@@ -134,13 +144,7 @@ pub(super) fn rows_of(file: &Path, due: &[Due], answers: &[Answer]) -> Result<Ve
             let what = format!("the row that is due here is {number}:{before}: its context is another one");
             return Err(at(row.line, field, what));
         }
-        if matches!(context.q, Distribution::Top(_)) {
-            return Err(at(
-                row.line,
-                "q",
-                "holds some tokens, and the plan asks for every token's probability".to_owned(),
-            ));
-        }
+        check(&context.q, rule).map_err(|what| at(row.line, "q", what))?;
         let (length, first) = (size(&context), contexts.first().map(size));
         if first.is_some_and(|first| first != length) {
             return Err(at(
@@ -154,9 +158,34 @@ pub(super) fn rows_of(file: &Path, due: &[Due], answers: &[Answer]) -> Result<Ve
     Ok(contexts)
 }
 
-/// The number of probabilities.
+/// Whether a distribution is of the kind, and no longer than, the plan asks for.
+fn check(q: &Distribution, rule: RowRule) -> Result<(), String> {
+    match (q, rule) {
+        (Distribution::Whole(_), RowRule::Whole) => Ok(()),
+        (Distribution::Top(_), RowRule::Whole) => {
+            Err("holds some tokens, and the plan asks for every token's probability".to_owned())
+        }
+        (Distribution::Whole(_), RowRule::Known(most) | RowRule::Top(most)) => Err(format!(
+            "holds every token's probability, and the plan asks for pairs of {most} tokens at most"
+        )),
+        (Distribution::Top(q), RowRule::Known(most) | RowRule::Top(most)) if q.len() > most as usize => {
+            Err(format!("holds {} tokens, and the plan asks for {most} at most", q.len()))
+        }
+        (Distribution::Top(_), RowRule::Known(_) | RowRule::Top(_)) => Ok(()),
+    }
+}
+
+/// The number of probabilities of a whole row.
 fn size(context: &Context) -> usize {
     whole(context).len()
+}
+
+/// The tokens of a context that was read from a row of some.
+pub(super) fn listed(context: &Context) -> &[(TokenId, f32)] {
+    match &context.q {
+        Distribution::Top(q) => q,
+        Distribution::Whole(_) => &[],
+    }
 }
 
 /// The probabilities of a context that was read from a row.

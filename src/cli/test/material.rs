@@ -7,20 +7,21 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::super::canary::probes;
-use super::super::contexts::{Context, expected};
+use super::super::contexts::{Context, whole};
 use super::super::{Failure, counting};
 use super::Arguments;
 use super::due::{self, Due};
 use crate::case::material::{
-    Answer, Beside, Content, Distributions, Material, ReadingMaterial, ReadingRow, Table,
+    Answer, Beside, Content, Distributions, Material, ReadingMaterial, ReadingRow, Rows, Table,
 };
-use crate::case::plan::{Access, Planned, PlannedTest, SealedPlan, Source, Statistic};
+use crate::case::plan::{Access, Planned, PlannedTest, RowRule, SealedPlan, Source, Statistic};
 use crate::key::Commitment;
 use crate::law::Origin;
-use crate::scheme::Arm;
-use crate::score::{Exchange, Exposure, Numbering, Text, Windows};
+use crate::scheme::{Arm, Spec};
+use crate::score::{Exchange, Expectation, Exposure, Exposures, Numbering, Text, Windows};
 use crate::source::files;
 use crate::source::reference::Reference;
+use crate::token::Width;
 
 /// Everything that was given, by suspect and access.
 pub(super) fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<Material>, Failure> {
@@ -48,8 +49,9 @@ pub(super) fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<M
             // The answers are where its rows were read, and nothing else is asked of them.
             continue;
         }
-        let content = match tests.iter().any(|test| test.statistic == Statistic::TextResidual) {
-            true => Content::Beside(beside_reference(answers, arguments, plan)?),
+        let beside = |test: &PlannedTest| test.suspect == name && test.statistic == Statistic::TextResidual;
+        let content = match plan.tests().iter().any(beside) {
+            true => Content::Beside(beside_reference(answers, arguments, plan, &widths(plan, beside))?),
             false => Content::Text(answers),
         };
         material.push(Material { suspect: name.to_owned(), content });
@@ -89,20 +91,34 @@ fn distributions(
     plan: &SealedPlan,
 ) -> Result<Distributions, Failure> {
     let due = due::of_answers(plan, &answers)?;
-    let found = due::rows_of(Path::new(file), &due, &answers)?;
+    let Planned::Set { value: rule } = plan.plan().pool.rows else {
+        return Err(Failure(
+            "--rows: the plan does not say how much of a distribution it asks for".to_owned(),
+        ));
+    };
+    let found = due::rows_of(Path::new(file), &due, &answers, rule)?;
     let beside = |test: &PlannedTest| test.suspect == suspect && test.statistic == Statistic::Residual;
     let size = found.first().map_or(0, |context| due::whole(context).len());
     let columns = u32::try_from(size).unwrap_or(u32::MAX);
+    let q = match rule {
+        RowRule::Whole => Rows::Whole(Table::pack(columns, found.iter().map(due::whole))),
+        RowRule::Known(_) | RowRule::Top(_) => Rows::listed(found.iter().map(due::listed)),
+    };
     let (mut b, mut exposures) = (None, None);
     if plan.tests().iter().any(beside) {
         let reference = reference(arguments, plan)?;
         let named = |Failure(what)| Failure(format!("--rows {suspect}={file}: {what}"));
-        b = Some(Table::pack(columns, expected(&found, &reference).map_err(named)?));
-        exposures = exposure(arguments, plan)?.map(|exposure| exposure.listed(&windows(plan, &found)));
+        b = Some(q.reference(rule, &whole(&found, &reference).map_err(named)?));
+        for (width, spec) in widths(plan, beside) {
+            if let Some(exposure) = exposure(arguments, plan, spec)? {
+                let listed = exposure.listed(&windows(width, &found));
+                exposures.get_or_insert_with(Exposures::default).extend(listed);
+            }
+        }
     }
     Ok(Distributions {
         contexts: due.iter().map(|due| (due.number, u32::try_from(due.before).unwrap_or(u32::MAX))).collect(),
-        q: Table::pack(columns, found.iter().map(due::whole)),
+        q,
         b,
         answers,
         exposure: exposures,
@@ -110,11 +126,11 @@ fn distributions(
 }
 
 /// The windows before these contexts.
-fn windows(plan: &SealedPlan, contexts: &[Context]) -> Windows {
+fn windows(width: Width, contexts: &[Context]) -> Windows {
     let mut numbering = Numbering::default();
     for Context { prompt, before, .. } in contexts {
         let context = [&prompt[..], before].concat();
-        if let Some(window) = plan.spec().width().window(&context, context.len()) {
+        if let Some(window) = width.window(&context, context.len()) {
             numbering.number(window);
         }
     }
@@ -128,7 +144,7 @@ fn reading(file: &str, arguments: &Arguments, plan: &SealedPlan) -> Result<Readi
     })?;
     let documents = due::answers(documents)?;
     let due = due::of_documents(plan, &documents)?;
-    let found = due::rows_of(Path::new(file), &due, &documents)?;
+    let found = due::rows_of(Path::new(file), &due, &documents, RowRule::Whole)?;
     let id = |column: usize| u32::try_from(column).unwrap_or(u32::MAX);
     let row = |(context, due): (&Context, &Due)| {
         let position = documents[due.number as usize].prompt.len() + due.before;
@@ -163,20 +179,31 @@ fn reference(arguments: &Arguments, plan: &SealedPlan) -> Result<Reference, Fail
     Ok(Reference::open(names)?)
 }
 
-/// What the plan's reference expects of the answers.
+/// The widths of the keys of some tests, each once, with a spec of that width.
+fn widths(plan: &SealedPlan, of: impl Fn(&PlannedTest) -> bool) -> BTreeMap<Width, Spec> {
+    let keys = plan.tests().iter().filter(|test| of(test)).flat_map(|test| &test.keys);
+    keys.filter_map(|key| key.mark.spec()).map(|spec| (spec.width(), spec)).collect()
+}
+
+/// What the plan's reference expects of the answers at windows of some widths.
 fn beside_reference(
     answers: Vec<Answer>,
     arguments: &Arguments,
     plan: &SealedPlan,
+    widths: &BTreeMap<Width, Spec>,
 ) -> Result<Beside, Failure> {
     let reference = reference(arguments, plan)?;
-    let width = plan.spec().width();
     let exchanges: Vec<Exchange> =
         answers.iter().map(|answer| answer.exchange(plan.plan().pool.provenance)).collect();
-    let text = Text::count(width, (0..).zip(&exchanges))?;
-    let expectation = counting::expectation(width, &text, exchanges.iter(), &reference)?;
-    let exposure = exposure(arguments, plan)?.map(|exposure| exposure.listed(text.windows()));
-    Ok(Beside { answers, expectation, exposure })
+    let (mut expectation, mut listed) = (Expectation::default(), None);
+    for (width, spec) in widths {
+        let text = Text::count(*width, (0..).zip(&exchanges))?;
+        expectation.extend(counting::expectation(*width, &text, exchanges.iter(), &reference)?);
+        if let Some(exposure) = exposure(arguments, plan, *spec)? {
+            listed.get_or_insert_with(Exposures::default).extend(exposure.listed(text.windows()));
+        }
+    }
+    Ok(Beside { answers, expectation, exposure: listed })
 }
 
 /// The source that a field of the plan names.
@@ -188,7 +215,7 @@ fn source<'p>(plan: &'p SealedPlan, named: &Planned<String>) -> Option<&'p Sourc
 }
 
 /// How often windows occur in the plan's traffic. It must be the file that the plan names.
-fn exposure(arguments: &Arguments, plan: &SealedPlan) -> Result<Option<Exposure>, Failure> {
+fn exposure(arguments: &Arguments, plan: &SealedPlan, spec: Spec) -> Result<Option<Exposure>, Failure> {
     let (planned, file) = match (source(plan, &plan.plan().exposure), &arguments.exposure) {
         (None, None) => return Ok(None),
         (None, Some(file)) => {
@@ -213,8 +240,10 @@ fn exposure(arguments: &Arguments, plan: &SealedPlan) -> Result<Option<Exposure>
         )));
     }
     let secret = arguments.key.read()?.secret;
-    let exposure = counting::exposure(file, plan.spec(), Some(&secret), None)?;
-    let scored = plan.tests().iter().map(|test| plan.spec().open(&secret.epoch_key(&test.epoch)));
+    let exposure = counting::exposure(file, spec, Some(&secret), None)?;
+    // Whatever an epoch's key marked with, its rows count as marked under every key of that epoch.
+    let scored = plan.tests().iter().flat_map(|test| &test.keys);
+    let scored = scored.map(|key| spec.open(&secret.epoch_key(&key.epoch)));
     let scored: BTreeSet<Origin> =
         scored.flat_map(|scheme| scheme.arms().iter().map(Arm::origin).collect::<Vec<_>>()).collect();
     if exposure.marked_under().any(|key| scored.contains(&key)) {
