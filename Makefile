@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine with Rust 1.95, a C compiler, make, and Python 3.11 with venv and pip.
-.PHONY: bench calibration clippy deny doc fmt oracle python rivals test units
+.PHONY: bench calibration clippy deny doc fmt oracle python rivals test units validity
 
 # One compile profile, so that the demo, the tests and the benchmarks share a build.
 CARGO = cargo
@@ -56,6 +56,10 @@ target/oracle/ready: tests/oracle/requirements.txt
 # The calibration tests with five times as many keys, each line of their tables printed.
 calibration:
 	TAGGANT_CALIBRATION_KEYS=10000 $(CARGO) test --release --test calibration -- --nocapture
+
+# The table of canaries under H0 with 10,000 keys: every family over awkward innocents, and each wrong way to test.
+validity:
+	TAGGANT_CALIBRATION_KEYS=10000 $(CARGO) test --release --test canaries -- --nocapture --test-threads=1 validity likelihood twins
 
 # Ratios in one run; never part of the tests.
 bench:

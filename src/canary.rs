@@ -38,6 +38,7 @@ mod matching;
 mod refuse;
 mod respond;
 mod set;
+mod twins;
 mod words;
 
 pub use assignment::{Assigned, Assignment, AssignmentError, FORMAT as ASSIGNMENT_FORMAT};
@@ -53,6 +54,7 @@ pub use respond::{
     Role,
 };
 pub use set::{Family, Sibling, SiblingSet};
+pub use twins::{Liked, Ranks, Sampling, twins};
 
 /// The number of siblings of a procedural slot.
 pub const SIBLINGS: usize = 16;

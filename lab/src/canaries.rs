@@ -295,7 +295,7 @@ impl<'a> Service<'a> {
         let vocabulary = student.config().vocab;
         let ln_p = |(exchange, rows): (&Exchange, &Vec<f32>)| -> f64 {
             let p = exchange.response.iter().zip(rows.chunks(vocabulary));
-            p.map(|(token, row)| f64::from(row[*token as usize]).max(1e-30).ln()).sum()
+            p.map(|(token, row)| f64::from(row[*token as usize]).clamp(1e-30, 1.0).ln()).sum()
         };
         let each: Vec<f64> = exchanges.iter().zip(&rows).map(ln_p).collect();
         let ln_p = each.chunks(prompts.len()).map(|of_one| of_one.iter().sum::<f64>() / of_one.len() as f64);

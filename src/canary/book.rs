@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::expand::Expander;
 use super::family::Families;
 use super::fault::{Fault, Place, Problem, json_fault};
-use super::set::{SiblingSet, canonical};
+use super::set::{Family, SiblingSet, canonical};
 use crate::key::{Audience, Commitment, Epoch, EpochKey, Label, SchemeKey};
 use crate::law::Origin;
 
@@ -137,6 +137,13 @@ impl Book {
         }
         let (class, _) = self.locate(slot)?;
         Some(&self.classes[class].class().class)
+    }
+
+    /// The family of a slot.
+    pub fn family(&self, slot: u64) -> Option<Family> {
+        let at = usize::try_from(slot).ok()?;
+        let written = self.contents.sets.get(at).map(|set| set.family);
+        written.or_else(|| self.locate(slot).map(|_| Family::ChoiceSlot))
     }
 
     /// The slots of a class, in order; none where the book does not have it.

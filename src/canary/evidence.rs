@@ -9,6 +9,7 @@ use super::book::{Book, Pick, Picks};
 use super::matching::Answer;
 use crate::law::{Choices, Draws, Origin, SameOrigin, Scale, Scores, ScoresError, Step, WholeChoices};
 use crate::stat::math::{exp, ln, ln_1p, to_f64};
+use crate::stat::rank::RankError;
 use crate::stat::verdict::{Summary, TestError};
 
 /// All answers of a suspect to one slot, in plan order; a refusal or a missing answer is [`Answer::None`].
@@ -74,15 +75,46 @@ pub enum EvidenceError {
     /// A slot whose pick cannot be opened.
     #[error("slot {}: the key of its pick was not handed over; hand over those of all slots that were asked", .0.slot)]
     NoKey(Pick),
-    /// Log-probabilities that are not one finite number a sibling.
-    #[error("slot {0} needs one finite log-probability for each of its {1} siblings")]
-    Likelihoods(u64, usize),
     /// Nothing to open.
     #[error("no epoch is there to open the picks of")]
     NoPicks,
     /// One key there twice.
     #[error(transparent)]
     SameOrigin(#[from] SameOrigin),
+    /// Log-probabilities that are not one a sibling.
+    #[error(
+        "slot {slot} has {found} log-probabilities where one for each of its {siblings} siblings is needed"
+    )]
+    Likelihoods {
+        /// The slot.
+        slot: u64,
+        /// The number of its siblings.
+        siblings: usize,
+        /// The number of values given.
+        found: usize,
+    },
+    /// A value that is the logarithm of no probability.
+    #[error(
+        "slot {slot}, sibling {sibling} (from 0): {found} is the logarithm of no probability above 0: give ln p, finite and at \
+         most 0"
+    )]
+    Likelihood {
+        /// The slot.
+        slot: u64,
+        /// The sibling, from 0.
+        sibling: usize,
+        /// The value given.
+        found: String,
+    },
+    /// A slot that is none of twins.
+    #[error("slot {0} is no set of twins: ranks are theirs alone; weigh other slots in a file of their own")]
+    NoTwins(u64),
+    /// A set of twins among other slots.
+    #[error("slot {0} is a set of twins: they are ranked; weigh them in a file of their own")]
+    Twins(u64),
+    /// Ranks that cannot be scored.
+    #[error(transparent)]
+    Rank(#[from] RankError),
     /// Scores that no slot has.
     #[error(transparent)]
     Scores(#[from] ScoresError),

@@ -110,6 +110,7 @@ impl Expander {
             prompts: self.class.prompts.iter().map(|prompt| self.filled(prompt, &digits)).collect(),
             steer: self.filled(&self.class.steer, &digits),
             siblings: self.chosen(n).into_iter().map(|at| self.candidates[at].clone()).collect(),
+            sampling: None,
         }
     }
 

@@ -302,6 +302,7 @@ fn check_candidates(
     let set = SiblingSet {
         slot: 0,
         family: Family::ChoiceSlot,
+        sampling: None,
         class: class.class.clone(),
         language: class.language.clone(),
         asks: Vec::new(),

@@ -125,6 +125,21 @@ pub enum Problem {
         /// The number found.
         found: u64,
     },
+    /// Twins that are not all that was sampled, or of which there are not two.
+    #[error(
+        "{found} of {sampled} sampled answers: give all that were sampled, at least two; twins are never a selection"
+    )]
+    NotAllSampled {
+        /// The number found.
+        found: usize,
+        /// The number sampled, as the line says.
+        sampled: u32,
+    },
+    /// A field that twins do not have, or that only twins have.
+    #[error(
+        "twins have one prompt, `sampling`, the steer \"{{sibling}}\", no `asks` and no matchers; other sets have no `sampling`"
+    )]
+    OfTwins,
     /// A share outside [0, 1].
     #[error("the share {0} is not between 0 and 1")]
     Share(String),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex::{Regex, RegexSet};
 
 use super::fault::Problem;
-use super::set::SiblingSet;
+use super::set::{Sibling, SiblingSet};
 use super::words::words;
 
 /// What an answer chose.
@@ -165,8 +165,12 @@ fn clear_winner(shares: impl Iterator<Item = f64>, enough: f64, lead: f64) -> Op
 }
 
 /// The second reader: letters in threes instead of patterns. It knows the set and the answer, not what the first reader
-/// found and not what was served. It reads siblings of one pattern each; of others it says nothing (`None` of the option).
+/// found and not what was served. It reads siblings of one pattern each, and orders; of others it says nothing (`None` of
+/// the option).
 pub fn second_reading(set: &SiblingSet, answer: &str) -> Option<Answer> {
+    if set.siblings.iter().all(|sibling| !sibling.order.is_empty()) {
+        return Some(order_heard(set, answer));
+    }
     if set.siblings.iter().any(|sibling| sibling.all.len() != 1) {
         return None;
     }
@@ -185,6 +189,22 @@ pub fn second_reading(set: &SiblingSet, answer: &str) -> Option<Answer> {
         [at] => Answer::Sibling(at),
         _ => Answer::Several,
     })
+}
+
+/// The sibling whose words come in the order in which the letters of each are first found, inside other words too.
+fn order_heard(set: &SiblingSet, answer: &str) -> Answer {
+    let text = answer.to_lowercase();
+    let stands = |sibling: &Sibling| {
+        let at: Option<Vec<usize>> =
+            sibling.order.iter().map(|word| text.find(&word.to_lowercase())).collect();
+        at.is_some_and(|at| at.is_sorted())
+    };
+    let heard: Vec<usize> = (0..set.siblings.len()).filter(|at| stands(&set.siblings[*at])).collect();
+    match heard[..] {
+        [] => Answer::None,
+        [at] => Answer::Sibling(at),
+        _ => Answer::Several,
+    }
 }
 
 /// Every three characters in a row of the lower-case text, words set off by single spaces.

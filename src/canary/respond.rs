@@ -4,6 +4,8 @@
 //! have been made with every one of the K siblings. The same request gives the same response, so a record can be
 //! replayed; what it does not hold is the sibling, which only the key knows.
 
+use std::collections::HashMap;
+
 use regex::{Regex, RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::book::{Book, Pick, Picks, below_share};
 use super::fault::Problem;
 use super::refuse::refused;
-use super::set::SIBLING;
+use super::set::{Family, SIBLING};
 use super::words::{Dictionary, Said};
 use crate::key::{Commitment, Epoch, EpochKey};
 
@@ -189,6 +191,8 @@ pub struct CanaryBook {
     /// The lists that are the facets of each class.
     facets: Vec<Vec<usize>>,
     sites: Vec<Option<Site>>,
+    /// The slots of twins by their prompts.
+    twins: HashMap<String, u64>,
 }
 
 /// Where a class's siblings stand in answers.
@@ -230,7 +234,9 @@ impl CanaryBook {
         let facets = contents.families.classes.iter().map(|class| facets_of(&class.facets)).collect();
         let lists = lists.len();
         let sites = book.classes().map(|(_, class)| Site::of(class)).collect::<Result<_, _>>()?;
-        Ok(Self { book, key, policy, asks, owners, needed, dictionary, lists, facets, sites })
+        let twins = contents.sets.iter().filter(|set| set.family == Family::Twin);
+        let twins = twins.rev().map(|set| (set.prompts[0].trim().to_owned(), set.slot)).collect();
+        Ok(Self { book, key, policy, asks, owners, needed, dictionary, lists, facets, sites, twins })
     }
 
     /// The same book and policy under another epoch's key.
@@ -291,11 +297,15 @@ impl CanaryBook {
         if request.prompt.len() > PROMPT_MAX {
             return Err(Refusal::TooLong);
         }
+        if let Some(slot) = self.twins.get(request.prompt.trim()) {
+            return if refused(request.prompt).is_some() { Err(Refusal::Subject) } else { Ok(*slot) };
+        }
         let mut hits = vec![0; self.needed.len()];
         for pattern in self.asks.matches(request.prompt) {
             hits[self.owners[pattern]] += 1;
         }
-        let asked = |owner: usize| hits[owner] == self.needed[owner];
+        // Twins ask for nothing and are no class.
+        let asked = |owner: usize| self.needed[owner] > 0 && hits[owner] == self.needed[owner];
         let written = self.book.contents().sets.len();
         let slot = (0..written).find(|owner| asked(*owner)).map(|owner| owner as u64);
         let slot = slot.or_else(|| {
@@ -316,6 +326,9 @@ impl CanaryBook {
     /// Some sibling cannot be planted.
     pub fn dry_run(&self, slot: u64, request: &Request<'_>) -> Result<Vec<Plant>, Refusal> {
         let (steer, siblings) = self.texts(slot).ok_or(Refusal::NoSlot)?;
+        if self.book.family(slot) == Some(Family::Twin) {
+            return Ok(siblings.iter().map(|says| Plant::Answer((*says).to_owned())).collect());
+        }
         let Some(answer) = request.answer else {
             let instruction = |says: &&str| Plant::Instruction(steer.replace(SIBLING, says));
             return Ok(siblings.iter().map(instruction).collect());

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::fault::{Fault, Place, Problem, json_fault};
 use super::matching::{Answer, Matcher};
 use super::refuse::refused;
+use super::twins::{self, Sampling};
 use crate::law::SIBLINGS_MAX;
 
 /// What kind of canary a set is.
@@ -20,6 +21,8 @@ pub enum Family {
     /// A habit that the key switches on for half of many classes of prompts: two siblings, with it and without it. A slot is
     /// a class, so a dozen of them make a dozen draws; whoever has the habit by nature has it in both halves.
     Behaviour,
+    /// Several sampled answers to one prompt, one of which is served; told by log-probabilities ([`super::Ranks`]).
+    Twin,
 }
 
 /// One slot: closed format, and the unit that is hashed. Siblings are counted from 0 in this order.
@@ -42,6 +45,9 @@ pub struct SiblingSet {
     pub steer: String,
     /// The siblings.
     pub siblings: Vec<Sibling>,
+    /// How twins were made; of twins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampling: Option<Sampling>,
 }
 
 /// One alternative: what is planted, and how an answer that chose it is recognised.
@@ -102,6 +108,15 @@ impl SiblingSet {
 
     pub(super) fn check(&self, place: Place<'_>) -> Result<(), Fault> {
         self.check_texts(place)?;
+        if self.family == Family::Twin {
+            return twins::check(self, place);
+        }
+        if self.sampling.is_some() {
+            return Err(place.fault("sampling", Problem::OfTwins));
+        }
+        if self.asks.is_empty() {
+            return Err(place.fault("asks", Problem::Empty));
+        }
         self.check_siblings(place)?;
         let matcher = Matcher::new(self).map_err(|problem| place.fault("siblings", problem))?;
         self.check_readable(&matcher).map_err(|problem| place.fault("siblings", problem))?;
@@ -134,9 +149,6 @@ impl SiblingSet {
         }
         if !self.steer.contains(SIBLING) {
             return Err(place.fault("steer", Problem::NoSibling));
-        }
-        if self.asks.is_empty() {
-            return Err(place.fault("asks", Problem::Empty));
         }
         if self.prompts.is_empty() {
             return Err(place.fault("prompts", Problem::Empty));

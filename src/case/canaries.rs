@@ -59,6 +59,15 @@ pub struct Readings {
     pub disagreements: u64,
 }
 
+impl Readings {
+    /// Counts one answer: how it was read, and how a second reader read it if it could. It changes nothing but the count.
+    pub(crate) fn count(&mut self, first: Answer, second: Option<Answer>) {
+        self.answers += 1;
+        self.read_twice += u64::from(second.is_some());
+        self.disagreements += u64::from(second.is_some_and(|second| second != first));
+    }
+}
+
 /// Why answers to canaries do not fit the plan.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -223,13 +232,11 @@ impl Read {
             }
             let answer = row.response.as_deref().map_or(Answer::None, |text| matcher.answer(text));
             let second = row.response.as_deref().and_then(|text| second_reading(&set, text));
-            self.readings.read_twice += u64::from(second.is_some());
-            self.readings.disagreements += u64::from(second.is_some_and(|second| second != answer));
+            self.readings.count(answer, second);
             answers.push(answer);
         }
         self.readings.slots += 1;
         self.readings.silent += u64::from(answers.iter().all(|answer| answer.sibling().is_none()));
-        self.readings.answers += answers.len() as u64;
         self.asked.push(Asked { pick: slot.into(), answers });
         Ok(())
     }

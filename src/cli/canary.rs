@@ -4,15 +4,19 @@ mod lint;
 mod look;
 pub(super) mod probes;
 mod serve;
+mod weigh;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{Failure, key, output};
-use crate::canary::{Assignment, BOOK_FORMAT, Book, Contents, EMBEDDED, Families, SiblingSet, WRITTEN};
+use crate::canary::{
+    Assignment, BOOK_FORMAT, Book, Contents, EMBEDDED, Families, SiblingSet, WRITTEN, twins,
+};
 use crate::key::{Epoch, EpochKey};
 use crate::source::files::{self, Access};
 
@@ -66,6 +70,10 @@ pub(super) struct New {
     /// Sets of one's own, written one by one; their slots follow those of the embedded ones
     #[arg(long = "sets", value_name = "FILE.jsonl")]
     sets: Vec<PathBuf>,
+    /// Keyed twins: prompts with all answers that were sampled for each, of which the key picks the one to serve; their slots
+    /// follow those of the sets
+    #[arg(long = "twins", value_name = "FILE.jsonl")]
+    twins: Vec<PathBuf>,
     /// Leave the embedded families and sets out: anybody can read them
     #[arg(long)]
     only_own: bool,
@@ -109,11 +117,25 @@ pub(super) fn book(path: &Path) -> Result<Book, Failure> {
     Ok(Book::parse(&path.display().to_string(), &files::read_text(path)?)?)
 }
 
+/// Rows of one shape, a JSON line each; `hint` says which in errors.
+fn json_lines<T: DeserializeOwned>(file: &Path, hint: &str) -> Result<Vec<T>, Failure> {
+    let text = files::read_text(file)?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let row = |(number, line): (usize, &str)| {
+        let wrong =
+            |error: serde_json::Error| Failure(format!("{}, line {number}: {error}: {hint}", file.display()));
+        serde_json::from_str(line).map_err(wrong)
+    };
+    lines.map(row).collect()
+}
+
 fn new(arguments: &New) -> Result<(), Failure> {
     let out = arguments.out.display();
     if arguments.out.exists() {
         return Err(Failure(format!("{out} exists; a book is never replaced: choose another name")));
     }
+    let mut sets = sets(arguments)?;
+    let same = add_twins(arguments, &mut sets)?;
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|error| Failure(format!("the system gave no randomness: {error}")))?;
     let contents = Contents {
@@ -121,7 +143,7 @@ fn new(arguments: &New) -> Result<(), Failure> {
         name: arguments.name.clone(),
         salt: hex::encode(salt),
         closed_share: arguments.closed_share,
-        sets: sets(arguments)?,
+        sets,
         families: families(arguments)?,
     };
     let book = Book::new(&out.to_string(), contents)?;
@@ -131,6 +153,9 @@ fn new(arguments: &New) -> Result<(), Failure> {
         output::json(&json!({ "schema": "taggant/canary-new/1", "sha256": sha256, "slots": slots }))?;
     } else {
         output::line(&format!("book {}  {} slots", book.sha256(), book.slots()))?;
+    }
+    if same > 0 {
+        output::talk(&format!("{same} prompts of twins were left out: all their answers are the same."));
     }
     output::talk(
         "Publish the hash and have it time-stamped, then take an epoch whose name ends in a later public round \
@@ -157,6 +182,18 @@ fn sets(arguments: &New) -> Result<Vec<SiblingSet>, Failure> {
         all.extend(own.into_iter().map(|set| SiblingSet { slot: first + set.slot, ..set }));
     }
     Ok(all)
+}
+
+/// Adds the twins, numbered on; how many prompts were left out because their answers do not differ.
+fn add_twins(arguments: &New, sets: &mut Vec<SiblingSet>) -> Result<u64, Failure> {
+    let mut left_out = 0;
+    for path in &arguments.twins {
+        let (twins, same) = twins(&path.display().to_string(), &files::read_text(path)?)?;
+        let first = sets.len() as u64;
+        sets.extend(twins.into_iter().map(|set| SiblingSet { slot: first + set.slot, ..set }));
+        left_out += same;
+    }
+    Ok(left_out)
 }
 
 fn assign(arguments: &Assign) -> Result<(), Failure> {

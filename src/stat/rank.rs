@@ -50,15 +50,29 @@ impl RankScores {
         LatticeTerm::choice(self.0.clone())
     }
 
+    /// The scores of the ranks 1 … m.
+    #[must_use]
+    pub fn as_slice(&self) -> &[i32] {
+        &self.0
+    }
+
     /// X: the score of the served sibling's rank among all `values`, larger is better.
     ///
     /// # Errors
     /// A number of values other than m, or a sibling that is not among them.
     pub fn score(&self, values: &[f64], served: usize) -> Result<i32, RankError> {
+        Ok(self.0[self.rank(values, served)? - 1])
+    }
+
+    /// The rank of the served sibling among all `values`, 1 for the largest, a tie lost.
+    ///
+    /// # Errors
+    /// As [`RankScores::score`].
+    pub fn rank(&self, values: &[f64], served: usize) -> Result<usize, RankError> {
         if values.len() != self.0.len() || served >= values.len() {
             return Err(RankError::Siblings { planned: self.0.len(), values: values.len(), served });
         }
-        Ok(self.0[rank_against(values, served) - 1])
+        Ok(rank_against(values, served))
     }
 }
 

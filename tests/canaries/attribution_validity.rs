@@ -16,9 +16,8 @@ use taggant::stat::strata::{Stratum, stratified_ln_sf};
 use taggant::stat::tail::{binomial_ln_sf, hypergeometric_ln_sf};
 use taggant::stat::verdict::verdict_tail;
 
-use crate::h0::{Chance, key, row};
+use crate::h0::{Chance, key, keys, row};
 
-const KEYS: u64 = 1_000;
 const K: usize = 16;
 const ARMS: Arms = Arms { campaign: 0.45, sentinel: 0.1 };
 
@@ -110,7 +109,7 @@ fn route(seed: u64, crawls: bool, cap: u32) -> (Route, Vec<(bool, bool)>) {
 
 #[test]
 fn the_halves_of_a_route_keep_their_levels_over_innocents_of_the_key() {
-    let routes: Vec<Route> = (0..KEYS).map(|seed| route(seed, false, 2).0).collect();
+    let routes: Vec<Route> = (0..keys(1_000)).map(|seed| route(seed, false, 2).0).collect();
     let of = |p: fn(&Route) -> f64| routes.iter().map(p).collect::<Vec<f64>>();
     assert!(row("route (a): slots of F, one taste", &of(|route| route.keyed.ln_p)));
     assert!(row("route (b): arms, one taste", &of(|route| route.arms.ln_p)));
@@ -120,7 +119,7 @@ fn the_halves_of_a_route_keep_their_levels_over_innocents_of_the_key() {
 
 #[test]
 fn a_crawler_of_what_everybody_published_is_no_thief() {
-    let found: Vec<(Route, Vec<(bool, bool)>)> = (0..KEYS).map(|seed| route(seed, true, 2)).collect();
+    let found: Vec<(Route, Vec<(bool, bool)>)> = (0..keys(1_000)).map(|seed| route(seed, true, 2)).collect();
     let of = |p: fn(&Route) -> f64| found.iter().map(|(route, _)| p(route)).collect::<Vec<f64>>();
     assert!(row("right: both halves, equal caps, both asked for", &of(|route| route.ln_p)));
     assert!(row("right: arms where both asked for the slot", &of(|route| route.arms.ln_p)));
@@ -238,7 +237,7 @@ fn each_wrong_way_convicts_innocents_and_the_right_way_beside_it_does_not() {
     ];
     for (name, way) in ways {
         let (wrong, right) = name.split_once(" | ").unwrap();
-        let under = |wrong: bool| -> Vec<f64> { (0..KEYS).map(|seed| way(seed, wrong)).collect() };
+        let under = |wrong: bool| -> Vec<f64> { (0..keys(1_000)).map(|seed| way(seed, wrong)).collect() };
         assert!(!row(&format!("wrong: {wrong}"), &under(true)), "{name}: the wrong way was not noticed");
         assert!(row(&format!("right: {right}"), &under(false)), "{name}: the right way rejects too often");
     }
@@ -248,7 +247,7 @@ fn each_wrong_way_convicts_innocents_and_the_right_way_beside_it_does_not() {
 fn a_suspect_that_learned_from_other_accounts_keeps_the_level_of_cohorts() {
     // Scores follow the traffic of three hundred accounts that are not under suspicion.
     let sixteen = Cohorts::new(16).unwrap();
-    let ln_p: Vec<f64> = (0..KEYS)
+    let ln_p: Vec<f64> = (0..keys(1_000))
         .map(|seed| {
             let (key, mut chance) = (key(seed), Chance::seeded(seed + 500_000));
             let mut scores: Vec<f64> = (0..16).map(|_| chance.normal()).collect();
@@ -278,7 +277,7 @@ fn nobody_innocent_is_named_although_one_of_many_always_looks_good() {
         })
         .collect();
     let (mut corrected, mut alone) = (Vec::new(), Vec::new());
-    for seed in 0..300 {
+    for seed in 0..keys(1_500) / 5 {
         let key = key(seed);
         let picks = BOOK.picks(&key);
         let naming = Naming::by_canaries(&BOOK, &picks, &seats, &answers, 1, FAMILY_WISE.ln()).unwrap();
@@ -294,7 +293,7 @@ fn nobody_innocent_is_named_although_one_of_many_always_looks_good() {
 fn an_account_keeps_its_level_when_another_was_memorised() {
     // The suspect recalls every slot of one account; the others' tests are as exact as before.
     let mut ln_p = Vec::new();
-    for seed in 0..KEYS {
+    for seed in 0..keys(1_000) {
         let key = key(seed);
         let picks = BOOK.picks(&key);
         let pick = |account: &str, slot: u64| {

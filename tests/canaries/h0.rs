@@ -7,7 +7,13 @@ use taggant::stat::Rate;
 use taggant::stat::multiple::binomial_upper_limit;
 
 /// Levels as 1 in n.
-pub(crate) const LEVELS: [u64; 3] = [10, 100, 1_000];
+pub(crate) const LEVELS: [u64; 4] = [10, 100, 1_000, 10_000];
+
+/// How many keys: `usual`, or as many as `TAGGANT_CALIBRATION_KEYS` says (`make validity`).
+pub(crate) fn keys(usual: u64) -> u64 {
+    let said = std::env::var("TAGGANT_CALIBRATION_KEYS").ok();
+    said.map_or(usual, |keys| keys.parse().expect("TAGGANT_CALIBRATION_KEYS is a number of keys"))
+}
 
 /// The epoch key of a secret of 32 such bytes.
 pub(crate) fn fixed_key(byte: u8) -> EpochKey {
@@ -56,7 +62,7 @@ impl Chance {
 }
 
 /// Rejections at each level, and the most that a valid test shows but once in a thousand times.
-pub(crate) fn rejections(ln_p: &[f64]) -> [(u64, u64); 3] {
+pub(crate) fn rejections(ln_p: &[f64]) -> [(u64, u64); 4] {
     LEVELS.map(|level| {
         let alpha = Rate::new(1, level).unwrap();
         let count = ln_p.iter().filter(|p| **p <= alpha.ln_p() + 1e-12).count() as u64;
@@ -64,11 +70,12 @@ pub(crate) fn rejections(ln_p: &[f64]) -> [(u64, u64); 3] {
     })
 }
 
-/// Prints a row; whether no level is exceeded more often than a valid test does but once in a thousand times.
+/// Prints a row of a table: test, keys, rejections at 1e-1 … 1e-4 and their limits; whether no level is exceeded more often than a valid test does but once in a thousand times.
 pub(crate) fn row(name: &str, ln_p: &[f64]) -> bool {
     let found = rejections(ln_p);
-    let cells: Vec<String> = found.iter().map(|(count, limit)| format!("{count:5} (≤ {limit:3})")).collect();
+    let cells: Vec<String> = found.iter().map(|(count, limit)| format!("{count} (≤ {limit})")).collect();
     let fine = found.iter().all(|(count, limit)| count <= limit);
-    println!("{name:58} {}  {}", cells.join("  "), if fine { "keeps its level" } else { "CONVICTS" });
+    let verdict = if fine { "keeps its level" } else { "CONVICTS" };
+    println!("| {name} | {} | {} | {verdict} |", ln_p.len(), cells.join(" | "));
     fine
 }

@@ -5,6 +5,7 @@
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     clippy::disallowed_methods,
+    clippy::expect_used,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test may stop where it stands, and its numbers are no evidence"
@@ -16,8 +17,10 @@ mod attribution_validity;
 #[cfg(feature = "beacon")]
 mod beacon;
 mod choice;
+mod families;
 mod feasibility;
 mod h0;
 mod likelihood;
 mod serving;
+mod twins;
 mod validity;

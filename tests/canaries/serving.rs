@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use taggant::canary::lint::{Near, Specimen, survival};
 use taggant::canary::{
-    Account, Answer, Arm, Arms, Asked, Book, CanaryBook, EMBEDDED, Evidence, EvidenceError, Families,
+    Account, Answer, Arm, Arms, Asked, Book, CanaryBook, EMBEDDED, Evidence, EvidenceError, Families, Family,
     Matcher, OpenedKeys, Outcome, Pick, Plant, Policy, Problem, Refusal, Request, Role, Scoring, Sequence,
     SiblingSet, WRITTEN, embedded_book, second_reading,
 };
@@ -59,7 +60,50 @@ fn three_hundred_thousand_slots_are_distinct_and_no_sibling_stands_twice_in_a_se
         BOOK.contents().sets.len()
     );
     let large = classes.values().filter(|slots| **slots >= 10_000).count();
-    assert!(BOOK.slots() >= 300_000 && large >= 24, "{classes:?}");
+    let procedural = BOOK.slots() - BOOK.contents().sets.len() as u64;
+    assert!(procedural >= 300_000 && large >= 24, "{procedural} slots, {classes:?}");
+    assert!(languages.contains("en") && languages.len() > 12, "{languages:?}");
+}
+
+#[test]
+fn three_hundred_sets_are_written_one_by_one_each_told_apart_and_left_by_the_filters() {
+    let sets = &BOOK.contents().sets;
+    let classes: HashSet<&str> = sets.iter().map(|set| set.class.as_str()).collect();
+    let says: HashSet<Vec<&str>> =
+        sets.iter().map(|set| set.siblings.iter().map(|sibling| sibling.says.as_str()).collect()).collect();
+    assert!(sets.len() >= 300 && classes.len() == sets.len() && says.len() == sets.len());
+    let facts = sets.iter().filter(|set| set.family == Family::SiblingFact).count();
+    let code = sets.iter().filter(|set| set.language != "en").count();
+    println!("{} sets: {facts} sibling facts, {code} of code", sets.len());
+    assert!(facts >= 30 && code >= 120 && sets.len() - code >= 120);
+    for set in sets {
+        let matcher = Matcher::new(set).unwrap();
+        for (at, sibling) in set.siblings.iter().enumerate().filter(|(_, sibling)| sibling.all.len() == 1) {
+            // Alone on its line, as in code; a pattern that asks for more around it may find none there.
+            let read = matcher.answer(&format!("Gladly:\n{}\nAnything else", sibling.says));
+            assert!(read == Answer::Sibling(at) || read == Answer::None, "{} {:?}", sibling.says, read);
+        }
+        let longest = set.siblings.iter().map(|sibling| sibling.says.chars().count()).max().unwrap();
+        assert!(longest <= 60, "slot {}: siblings are phrases", set.slot);
+    }
+    let mut left: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for turn in 0..16 {
+        let specimen = |set: &SiblingSet| {
+            let sibling = (set.slot as usize + turn) % 16;
+            Specimen {
+                set: set.clone(),
+                sibling,
+                text: format!("{} {}", set.prompts[turn % set.prompts.len()], set.siblings[sibling].says),
+            }
+        };
+        let specimens: Vec<Specimen> = sets.iter().map(specimen).collect();
+        for found in survival(&specimens, &[], Near { similarity: 0.8 }) {
+            let entry = left.entry(format!("{:?}", found.filter)).or_default();
+            *entry = (entry.0 + found.left, entry.1 + found.texts);
+            assert!(!found.is_weak(), "{found:?}");
+        }
+    }
+    left.iter().for_each(|(filter, (left, texts))| println!("{filter:20} {left} of {texts} left"));
 }
 
 fn short_hash(text: &str) -> u64 {
@@ -338,7 +382,13 @@ fn free_wording_is_read_by_its_words_and_by_a_second_reader_that_sees_letters() 
         assert_eq!(matcher.answer(answer), Answer::None, "{answer}");
         assert_eq!(second_reading(set, answer), Some(Answer::None), "{answer}");
     }
-    assert_eq!(second_reading(&sample().find(|set| set.class == "lesson-plan").unwrap(), "warm-up"), None);
+    let order = sample().find(|set| set.class == "lesson-plan").unwrap();
+    let words = &order.siblings[3].order;
+    let answer = format!("{} — {}s — {} — and a {}.", words[0], words[1], words[2], words[3]).to_uppercase();
+    assert_eq!(second_reading(&order, &answer), Some(Answer::Sibling(3)));
+    assert_eq!(second_reading(&order, "warm-up"), Some(Answer::None));
+    // Ways have several patterns each, which letters do not tell.
+    assert_eq!(second_reading(&sample().find(|set| set.class == "python-ways").unwrap(), "argparse"), None);
 }
 
 #[test]
@@ -475,7 +525,7 @@ fn books_and_their_slots_reach_the_known_answers() {
 }
 
 /// Sixty classes of prompts, each with a habit that the key may switch on.
-fn habits() -> Vec<SiblingSet> {
+pub(crate) fn habits() -> Vec<SiblingSet> {
     let line = |slot: u64| {
         let text = serde_json::json!({
             "slot": slot, "family": "behaviour", "class": format!("recipe-{slot}"), "language": "en",

@@ -1,17 +1,13 @@
-//! Canaries under H0: 2,000 keys over innocent suspects that are as awkward as they can be, and over the wrong ways to
-//! test them, each of which convicts innocents.
+//! Canaries under H0: what serving plants and where a test stops, and the wrong ways to test, each of which convicts
+//! innocents. The innocents themselves are in `families`.
 //!
 //! A suspect's answers are fixed, keys are redrawn: that is what "independent of the key" means. Everything is seeded, so
 //! nothing here is ever flaky.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
 use taggant::canary::{
-    Account, Answer, Arms, Asked, Book, CanaryBook, Evidence, Matcher, Outcome, Pick, Policy, Request, Role,
-    Scoring, Sequence, embedded_book,
+    Account, Answer, Arms, Asked, CanaryBook, Evidence, Outcome, Pick, Policy, Request, Role, Scoring,
+    Sequence,
 };
-use taggant::key::EpochKey;
 use taggant::law::{Choices, Origin, Scale};
 use taggant::stat::Rate;
 use taggant::stat::lattice::{LatticeTerm, lattice_ln_sf};
@@ -21,146 +17,45 @@ use taggant::stat::rank::RankScores;
 use taggant::stat::tail::binomial_ln_sf;
 use taggant::stat::verdict::{Summary, verdict_tail};
 
+use crate::families::{PROBES, PROCEDURAL, many};
 use crate::h0::{Chance, LEVELS, key, row};
 
-const KEYS: u64 = 2_000;
 const SLOTS: usize = 160;
-const PROBES: usize = 3;
 const K: usize = 16;
-
-static BOOK: LazyLock<Book> = LazyLock::new(|| embedded_book("validity", &"a5".repeat(32), 0.25).unwrap());
-
-/// Slots of three classes, eight of ten from one of them: a family whose tastes are shared.
-static OPEN: LazyLock<Vec<u64>> = LazyLock::new(|| {
-    let of = |class: &str, n: usize| -> Vec<u64> {
-        let is = |slot: &u64| BOOK.set(*slot).is_some_and(|set| set.class == class);
-        (0..BOOK.slots()).step_by(101).filter(|slot| !BOOK.is_closed(*slot)).filter(is).take(n).collect()
-    };
-    [of("animal-story", 128), of("endpoint-date", 16), of("lesson-plan", 16)].concat()
-});
-
-/// The pick of each slot under each key.
-static PICKS: LazyLock<Vec<Vec<u32>>> = LazyLock::new(|| {
-    let picks = |key: EpochKey| {
-        let picks = BOOK.picks(&key);
-        OPEN.iter().map(|slot| picks.sibling(&(*slot).into()).unwrap()).collect()
-    };
-    (0..KEYS).map(|seed| picks(key(seed))).collect()
-});
-
-/// The taste of a suspect: the candidate of a slot that comes first in an order of its own.
-fn favourite(slot: u64) -> usize {
-    let set = BOOK.set(slot).unwrap();
-    (0..K).min_by_key(|at| set.siblings[*at].says.bytes().map(u64::from).sum::<u64>() % 97).unwrap()
-}
-
-fn innocent(name: &str) -> Vec<Asked> {
-    let mut chance = Chance::seeded(name.len() as u64);
-    let mut asked = |slot: u64| {
-        let set = BOOK.set(slot).unwrap();
-        let matcher = Matcher::new(&set).unwrap();
-        let taste = favourite(slot);
-        let mut answer = |probe: usize| match name {
-            "fixed preference in 90 % of the slots" => {
-                Answer::Sibling(if chance.percent(90) { taste } else { chance.below(K) })
-            }
-            "copies the prompt" => matcher.answer(&set.prompts[probe % set.prompts.len()]),
-            "always the first option" => Answer::Sibling(0),
-            "none unless its favourite is to be had" => {
-                if taste < 6 {
-                    Answer::Sibling(taste)
-                } else {
-                    Answer::None
-                }
-            }
-            "natural sibling preferred by 60 %" => {
-                Answer::Sibling(if chance.percent(60) { taste } else { chance.below(K) })
-            }
-            "one taste for a whole family" => {
-                let pip = set
-                    .siblings
-                    .iter()
-                    .position(|sibling| ["Pip", "Hazel", "2031-05-14"].contains(&sibling.says.as_str()));
-                pip.map_or(Answer::None, Answer::Sibling)
-            }
-            other => panic!("no suspect {other}"),
-        };
-        Asked { pick: slot.into(), answers: (0..PROBES).map(&mut answer).collect() }
-    };
-    OPEN.iter().map(|slot| asked(*slot)).collect()
-}
-
-const INNOCENTS: [&str; 6] = [
-    "fixed preference in 90 % of the slots",
-    "copies the prompt",
-    "always the first option",
-    "none unless its favourite is to be had",
-    "natural sibling preferred by 60 %",
-    "one taste for a whole family",
-];
-
-/// ln p under every key, by the path that evidence takes.
-fn tails(evidence: &Evidence, at: &BTreeMap<Pick, usize>) -> Vec<f64> {
-    let under = |seed: u64| {
-        let picks = &PICKS[seed as usize];
-        let draws = evidence.choices().open(Origin([0; 32]), |pick| picks[at[pick]]);
-        verdict_tail(draws).unwrap().0
-    };
-    (0..KEYS).map(under).collect()
-}
-
-fn positions() -> BTreeMap<Pick, usize> {
-    OPEN.iter().enumerate().map(|(at, slot)| (Pick::from(*slot), at)).collect()
-}
-
-#[test]
-fn innocents_keep_the_level_whatever_they_prefer() {
-    assert_eq!(OPEN.len(), SLOTS);
-    let at = positions();
-    let mut all = true;
-    println!("{:52} rejections of {KEYS} keys at 1e-1, 1e-2, 1e-3 (limit)", "");
-    for name in INNOCENTS {
-        let asked = innocent(name);
-        for scoring in [Scoring::First, Scoring::Counts, Scoring::Remembered] {
-            let evidence = Evidence::new(&BOOK, &asked, PROBES, scoring).unwrap();
-            if evidence.silent == evidence.slots {
-                println!("{name}, {scoring:?}: no draw, so p = 1");
-                continue;
-            }
-            all &= row(&format!("{name}, {scoring:?}"), &tails(&evidence, &at));
-        }
-    }
-    assert!(all);
-}
 
 #[test]
 fn hits_reject_at_most_as_often_as_the_binomial_law_attains() {
-    let (at, asked) = (positions(), innocent("fixed preference in 90 % of the slots"));
-    let evidence = Evidence::new(&BOOK, &asked, PROBES, Scoring::First).unwrap();
-    let ln_p = tails(&evidence, &at);
+    let asked = PROCEDURAL.innocent("fixed preference in 90 % of the slots");
+    let evidence = Evidence::new(&PROCEDURAL.book, &asked, PROBES, Scoring::First).unwrap();
+    let ln_p = PROCEDURAL.levels(&evidence);
     let hits = Hits::of_slots(K as u64).unwrap();
     for level in LEVELS {
         let alpha = Rate::new(1, level).unwrap();
         let critical = hits.critical(SLOTS as u64, alpha.ln_p()).unwrap();
         let attained = binomial_ln_sf(SLOTS as u64, critical, Rate::new(1, K as u64).unwrap()).exp();
-        let limit = binomial_upper_limit(KEYS, Rate::nearest(attained).unwrap(), 0.999);
+        let limit = binomial_upper_limit(many(), Rate::nearest(attained).unwrap(), 0.999);
         let rejected = ln_p.iter().filter(|p| **p <= alpha.ln_p()).count() as u64;
-        println!("1 in {level}: {rejected} of {KEYS}, attainable level {attained:.5}, limit {limit}");
+        println!("1 in {level}: {rejected} of {}, attainable level {attained:.5}, limit {limit}", many());
         assert!(rejected <= limit);
     }
 }
 
 #[test]
 fn evidence_opens_the_picks_that_the_key_made() {
-    let asked = innocent("natural sibling preferred by 60 %");
-    let evidence = Evidence::new(&BOOK, &asked, PROBES, Scoring::Counts).unwrap();
-    let at = positions();
+    let asked = PROCEDURAL.innocent("natural sibling preferred by 60 %");
+    let evidence = Evidence::new(&PROCEDURAL.book, &asked, PROBES, Scoring::Counts).unwrap();
     for seed in 0..5 {
-        let key = key(seed);
-        let opened = Summary::of(evidence.open(&BOOK.picks(&key)).unwrap()).unwrap();
-        let picks = &PICKS[seed as usize];
-        let again = verdict_tail(evidence.choices().open(Origin([0; 32]), |pick| picks[at[pick]])).unwrap();
-        assert_eq!(opened.ln_p, again.0);
+        let opened = Summary::of(evidence.open(&PROCEDURAL.book.picks(&key(seed))).unwrap()).unwrap();
+        let picks = PROCEDURAL.slots.iter().zip(&PROCEDURAL.picks[seed as usize]);
+        let named: Vec<f64> = picks
+            .zip(&asked)
+            .map(|((slot, pick), asked)| {
+                assert_eq!(asked.pick, Pick::from(*slot));
+                let hits = asked.answers.iter().filter(|answer| **answer == Answer::Sibling(*pick as usize));
+                hits.count() as f64
+            })
+            .collect();
+        assert_eq!(opened.statistic, named.iter().sum::<f64>());
         assert!((opened.expected - 1.0 / 16.0).abs() < 1e-12);
     }
 }
@@ -168,13 +63,14 @@ fn evidence_opens_the_picks_that_the_key_made() {
 #[test]
 fn a_sequence_that_stops_when_it_likes_keeps_its_level() {
     let mut ln_p = Vec::new();
-    for seed in 0..400 {
+    for seed in 0..many() / 5 {
         let key = key(seed);
-        let picks = BOOK.picks(&key);
-        let mut sequence = Sequence::new(&BOOK, 1);
+        let picks = PROCEDURAL.book.picks(&key);
+        let mut sequence = Sequence::new(&PROCEDURAL.book, 1);
         let mut least = 0.0_f64;
-        for (step, slot) in OPEN.iter().take(60).enumerate() {
-            let asked = Asked { pick: (*slot).into(), answers: vec![Answer::Sibling(favourite(*slot))] };
+        for (step, slot) in PROCEDURAL.slots.iter().take(60).enumerate() {
+            let asked =
+                Asked { pick: (*slot).into(), answers: vec![Answer::Sibling(PROCEDURAL.favourite(*slot))] };
             sequence.open(&asked, &picks).unwrap();
             // Stops at the first look that pleases it.
             if step % 5 == 4 {
@@ -214,14 +110,14 @@ fn planted_only(seed: u64, intention: bool) -> f64 {
 
 /// Every probe a draw: an innocent with fixed tastes answers twenty probes of a slot alike.
 fn probe_level(seed: u64, by_slot: bool) -> f64 {
-    let picks = &PICKS[seed as usize];
+    let picks = &PROCEDURAL.picks[seed as usize];
     let hits = (0..30).filter(|at| picks[*at] as usize == favourite_at(*at)).count() as u64;
     if by_slot { binomial(hits, 30) } else { binomial(20 * hits, 600) }
 }
 
 /// Probing again until the answer hits, five times at most.
 fn until_a_hit(seed: u64, again: bool) -> f64 {
-    let picks = &PICKS[seed as usize];
+    let picks = &PROCEDURAL.picks[seed as usize];
     let mut chance = Chance::seeded(77);
     let hit = |at: usize, chance: &mut Chance| {
         let answers: Vec<usize> = (0..5).map(|_| chance.below(K)).collect();
@@ -232,7 +128,7 @@ fn until_a_hit(seed: u64, again: bool) -> f64 {
 
 /// One pick for a family of forty slots, scored as if each had its own.
 fn one_pick_a_family(seed: u64, shared: bool) -> f64 {
-    let picks = &PICKS[seed as usize];
+    let picks = &PROCEDURAL.picks[seed as usize];
     let pick = |at: usize| picks[if shared { at / 40 * 40 } else { at }] as usize;
     let taste = |at: usize| if at.is_multiple_of(10) { at % K } else { at / 40 % K };
     binomial((0..SLOTS).filter(|at| pick(*at) == taste(*at)).count() as u64, SLOTS as u64)
@@ -245,7 +141,7 @@ fn hand_made_controls(seed: u64, by_hand: bool) -> f64 {
     let mut score = 0;
     for at in 0..SLOTS {
         let mut values: Vec<f64> = (0..K).map(|_| chance.normal()).collect();
-        let served = if by_hand { 0 } else { PICKS[seed as usize][at] as usize };
+        let served = if by_hand { 0 } else { PROCEDURAL.picks[seed as usize][at] as usize };
         values[0] += if by_hand { 0.3 } else { 0.0 };
         score += i64::from(ranks.score(&values, served).unwrap());
     }
@@ -295,10 +191,9 @@ fn each_wrong_way_convicts_innocents_and_the_right_way_beside_it_does_not() {
         ("controls: written by hand | siblings", hand_made_controls, false),
         ("accounts: permuted | picks redrawn", accounts, false),
     ];
-    println!("{:52} rejections of {KEYS} keys at 1e-1, 1e-2, 1e-3 (limit)", "");
     for (name, way, right_is) in ways {
         let (wrong, right) = name.split_once(" | ").unwrap();
-        let under = |flag: bool| -> Vec<f64> { (0..KEYS).map(|seed| way(seed, flag)).collect() };
+        let under = |flag: bool| -> Vec<f64> { (0..many()).map(|seed| way(seed, flag)).collect() };
         assert!(!row(&format!("wrong: {wrong}"), &under(!right_is)), "{name}: the wrong way was not noticed");
         assert!(row(&format!("right: {right}"), &under(right_is)), "{name}: the right way rejects too often");
     }
@@ -309,21 +204,22 @@ fn what_serving_plants_does_not_depend_on_the_pick() {
     // Through `respond` itself: an innocent that prefers what plants well, and slots that were planted. Because all
     // siblings plant or none does, even the planted slots keep the level.
     let policy = Policy { rate: 0.5, campaign_rate: 0.5, arms: Arms::default(), per_account: false };
-    let requests: Vec<(u64, String, String)> = OPEN
+    let requests: Vec<(u64, String, String)> = PROCEDURAL
+        .slots
         .iter()
         .take(128)
         .map(|slot| {
-            let set = BOOK.set(*slot).unwrap();
-            let natural = &set.siblings[favourite(*slot)].says;
+            let set = PROCEDURAL.book.set(*slot).unwrap();
+            let natural = &set.siblings[PROCEDURAL.favourite(*slot)].says;
             // Every third answer cannot be rewritten.
             let more = if slot % 3 == 0 { "She was glad." } else { "All were glad." };
             (*slot, set.prompts[0].clone(), format!("There was {natural}. {more}"))
         })
         .collect();
     let account = Account { id: "a", role: Role::Ordinary };
-    let mut canaries = CanaryBook::new(BOOK.clone(), key(0), policy).unwrap();
+    let mut canaries = CanaryBook::new(PROCEDURAL.book.clone(), key(0), policy).unwrap();
     let mut ln_p = Vec::new();
-    for seed in 0..500 {
+    for seed in 0..many() / 4 {
         canaries = canaries.under(key(seed));
         let picks = canaries.picks();
         let (mut hits, mut planted) = (0, 0);
@@ -332,7 +228,9 @@ fn what_serving_plants_does_not_depend_on_the_pick() {
             assert_eq!(record.pick, Some((*slot).into()));
             if record.outcome == Outcome::Planted {
                 planted += 1;
-                hits += u64::from(picks.sibling(&(*slot).into()).unwrap() as usize == favourite(*slot));
+                hits += u64::from(
+                    picks.sibling(&(*slot).into()).unwrap() as usize == PROCEDURAL.favourite(*slot),
+                );
             }
         }
         ln_p.push(if planted == 0 { 0.0 } else { binomial(hits, planted) });
@@ -348,27 +246,26 @@ fn student(picks: &[u32], seed: u64) -> Vec<Asked> {
         let mut answer = |_| {
             let sibling = match (remembers && chance.percent(67), chance.percent(70)) {
                 (true, _) => picks[at] as usize,
-                (false, true) => favourite(*slot),
+                (false, true) => PROCEDURAL.favourite(*slot),
                 (false, false) => chance.below(K),
             };
             Answer::Sibling(sibling)
         };
         Asked { pick: (*slot).into(), answers: (0..PROBES).map(&mut answer).collect() }
     };
-    OPEN.iter().enumerate().map(&mut asked).collect()
+    PROCEDURAL.slots.iter().enumerate().map(&mut asked).collect()
 }
 
 #[test]
 fn a_student_is_found_and_the_default_scores_find_it_best() {
-    let at = positions();
     let students = 100;
     let mut powers = Vec::new();
     for scoring in [Scoring::First, Scoring::Counts, Scoring::Remembered] {
         let (mut found, mut z_sum) = (0, 0.0);
         for seed in 0..students {
-            let picks = &PICKS[seed as usize];
-            let evidence = Evidence::new(&BOOK, &student(picks, seed), PROBES, scoring).unwrap();
-            let draws = evidence.choices().open(Origin([0; 32]), |pick| picks[at[pick]]);
+            let picks = &PROCEDURAL.picks[seed as usize];
+            let evidence = Evidence::new(&PROCEDURAL.book, &student(picks, seed), PROBES, scoring).unwrap();
+            let draws = evidence.open(&PROCEDURAL.book.picks(&key(seed))).unwrap();
             let (ln_p, z) = verdict_tail(draws).unwrap();
             found += u32::from(ln_p <= (1e-6_f64).ln());
             z_sum += z;

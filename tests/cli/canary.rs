@@ -63,6 +63,16 @@ fn a_student_of_what_was_served_is_seen_and_an_innocent_is_not() {
         (&student["schema"], student["slots"].as_u64()),
         (&"taggant/canary-score/1".into(), Some(300))
     );
+    let readings = &student["readings"];
+    assert_eq!(
+        (readings["answers"].as_u64(), readings["read_twice"].as_u64()),
+        (Some(300), Some(300)),
+        "{readings}"
+    );
+    assert!(readings["disagreements"].as_u64() < Some(30), "{readings}");
+    let plain =
+        [&["canary", "score", "--book", "book.json", "--scoring", "first"], &KEY[..], &["answers.jsonl"]];
+    assert!(fine(&folder, &plain.concat()).contains("read twice   300 of 300 answers, "));
     let innocent = score(false);
     assert!(
         innocent["summary"]["ln_p"].as_f64() > Some(-5.0) && innocent["silent"].as_u64() > Some(200),
@@ -171,4 +181,58 @@ fn lint_names_what_does_not_survive_and_what_comes_naturally() {
         plain.contains("exact-duplicates      200 of 200    left") && plain.contains("not run"),
         "{plain}"
     );
+}
+
+#[test]
+fn twins_are_made_served_and_ranked_by_log_probabilities() {
+    let folder = folder("canary-twins");
+    fine(&folder, &["key", "new", "k.json"]);
+    let row = |n: u64| {
+        let answers: Vec<String> =
+            (0..4 + n % 3).map(|at| format!("Answer number {at} to question {n}.")).collect();
+        json!({ "prompt": format!("Question {n}?"), "language": "en", "generator": "teacher", "mark": "none",
+            "sampled": answers.len(), "answers": answers })
+    };
+    let same = json!({ "prompt": "Again?", "language": "en", "generator": "teacher", "mark": "none", "sampled": 2,
+        "answers": ["Yes.", "Yes."] });
+    fs::write(folder.join("sampled.jsonl"), lines((0..90).map(row).chain([same]))).unwrap();
+    let new = ["canary", "new", "--name", "t", "--only-own", "--closed-share", "0", "--twins"];
+    let made = taggant(&folder, &[&new[..], &["sampled.jsonl", "--out", "book.json"]].concat());
+    let out = String::from_utf8_lossy(&made.stdout);
+    assert!(out.contains("90 slots") && said(&made).contains("1 prompts of twins were left out"), "{out}");
+    let requests =
+        (0..90).map(|n| json!({ "id": n.to_string(), "prompt": format!("Question {n}?"), "account": "a" }));
+    fs::write(folder.join("requests.jsonl"), lines(requests)).unwrap();
+    let respond =
+        [&["canary", "respond", "--book", "book.json", "--rate", "1"], &KEY[..], &["requests.jsonl"]];
+    let served: Vec<Value> = fine(&folder, &respond.concat()).lines().map(parsed).collect();
+    let weighed = |student: bool| -> Value {
+        let rows = served.iter().zip(0_u64..).map(|(row, n)| {
+            let served = row["response"].as_str().unwrap();
+            let ln_p = (0..4 + n % 3).map(|at| {
+                let remembered = student && served.contains(&format!("number {at} "));
+                if remembered { -20.0 } else { -40.0 - f64::from(u8::try_from((at * 7 + n) % 5).unwrap()) }
+            });
+            json!({ "slot": n, "ln_p": ln_p.collect::<Vec<f64>>() })
+        });
+        fs::write(folder.join("ln_p.jsonl"), lines(rows)).unwrap();
+        let score = ["canary", "score", "--book", "book.json", "--log-probabilities", "--json"];
+        parsed(&fine(&folder, &[&score[..], &KEY[..], &["ln_p.jsonl"]].concat()))
+    };
+    let (student, innocent) = (weighed(true), weighed(false));
+    assert_eq!((student["slots"].as_u64(), &student["readings"]), (Some(90), &Value::Null));
+    assert!(student["summary"]["log10_p"].as_f64() < Some(-20.0), "{student}");
+    assert!(innocent["summary"]["log10_p"].as_f64() > Some(-4.0), "{innocent}");
+    fs::write(folder.join("ln_p.jsonl"), "{\"slot\": 0, \"ln_p\": [-1, -2, -3, 0.5]}\n").unwrap();
+    let score =
+        [&["canary", "score", "--book", "book.json", "--log-probabilities"], &KEY[..], &["ln_p.jsonl"]]
+            .concat();
+    let refused = taggant(&folder, &score);
+    assert!(
+        refused.status.code() == Some(2) && said(&refused).contains("slot 0, sibling 3 (from 0): 0.5"),
+        "{}",
+        said(&refused)
+    );
+    fs::write(folder.join("ln_p.jsonl"), "{\"slot\": 0}\n").unwrap();
+    assert!(said(&taggant(&folder, &score)).contains("line 1: missing field `ln_p`"));
 }

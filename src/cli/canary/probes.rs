@@ -6,9 +6,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::super::{Failure, output, plan};
-use super::book;
+use super::{book, json_lines};
 use crate::case::canaries::{Probe, prompts, slots};
-use crate::source::files;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
@@ -47,17 +46,8 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// # Errors
 /// The line that is no probe with an answer.
 pub(in super::super) fn read(file: &Path) -> Result<Vec<Probe>, Failure> {
-    let text = files::read_text(file)?;
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(number, line)| {
-            serde_json::from_str(line).map_err(|error| {
-                Failure(format!(
-                    "{}, line {number}: {error}: a row is a line of `taggant canary probes` with \"response\", what came back \
-                     (a refusal too), or null where nothing did",
-                    file.display()
-                ))
-            })
-        })
-        .collect()
+    json_lines(
+        file,
+        "a row is a line of `taggant canary probes` with \"response\", what came back (a refusal too), or null where nothing did",
+    )
 }
