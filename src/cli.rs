@@ -1,6 +1,7 @@
 //! The command line: arguments in two stages (parsed, then checked), data on stdout, talk on stderr.
 
 mod attribute;
+mod baselines;
 mod bulk;
 mod calibrate;
 mod canary;

@@ -46,7 +46,9 @@ pub use mixed::{Counted, Mixed};
 pub use pooled::{Pooled, Unrounded};
 pub use reading::{Reading, ReadingError};
 pub use residual::{Expectation, Expecting, Over, Pair, SHRINK, Text};
-pub use rows::{Compared, Prediction, Row, RowStatistic, Weight, argmax, mass, residual, residual_of_known};
+pub use rows::{
+    Compared, Prediction, Row, RowStatistic, Weight, argmax, mass, mean_mass, residual, residual_of_known,
+};
 pub use sums::Sums;
 pub use tenants::tenants;
 

@@ -49,7 +49,7 @@
 //! [`foreign`] bounds what other engines' marks show, [`power`] says how much is needed to see
 //! anything. [`cumulant`] and the tilting behind [`lattice`] are the machinery.
 //!
-//! Three modules give numbers that are never a verdict: [`redraw`] and [`importance`] check one by simulation, of
+//! Four modules give numbers that are never a verdict: [`hoeffding`] bounds as published tests do, [`redraw`] and [`importance`] check one by simulation, of
 //! the key or of the draws, and [`saddlepoint`] is quick and close, for plans and displays. [`verdict`] uses none
 //! of them.
 
@@ -64,6 +64,7 @@ pub mod eprocess;
 pub mod estimate;
 pub mod foreign;
 mod gathered;
+pub mod hoeffding;
 pub mod importance;
 mod inversion;
 pub mod lattice;

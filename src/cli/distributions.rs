@@ -54,6 +54,12 @@ struct Answered {
     rows: Vec<(usize, Vec<(TokenId, f32)>)>,
 }
 
+/// What rows hold: distributions over the mark's tokens, or answers with those of another vocabulary.
+enum Found {
+    Contexts(Vec<Context>),
+    Answers(Vec<Answered>, Losses),
+}
+
 impl Distributions {
     pub(super) fn new(
         width: Width,
@@ -89,25 +95,55 @@ impl Distributions {
     }
 
     pub(super) fn count(&self, rows: &[(u32, &Row)]) -> Result<Count, Failure> {
+        let found = self.read(rows)?;
+        let predictions = self.predictions(&found);
+        match &found {
+            Found::Contexts(contexts) => {
+                let evidence = self.counted(&predictions, |reference| expected(contexts, reference))?;
+                Ok(Count { evidence: evidence.into(), losses: None })
+            }
+            Found::Answers(answers, losses) => {
+                let mut evidence =
+                    self.counted(&predictions, |reference| self.expected(answers, reference))?;
+                // The chat template before an answer is not in the text: its first windows are not known.
+                let short =
+                    answers.iter().flat_map(|answer| &answer.rows).filter(|(at, _)| !self.known(*at)).count();
+                evidence.skipped.short_window += short as u64;
+                evidence.positions += short as u64;
+                Ok(Count { evidence: evidence.into(), losses: Some(losses.clone()) })
+            }
+        }
+    }
+
+    /// Counts rows by another statistic than its own.
+    pub(super) fn counted_by(
+        &self,
+        rows: &[(u32, &Row)],
+        count: impl Fn(Width, &[Prediction<'_>]) -> Result<Evidence, ScoreError>,
+    ) -> Result<Evidence, Failure> {
+        Ok(count(self.width, &self.predictions(&self.read(rows)?))?)
+    }
+
+    fn read(&self, rows: &[(u32, &Row)]) -> Result<Found, Failure> {
         if rows.iter().any(|(_, row)| row.q.is_some()) {
             let context = |(cluster, row): &(u32, &Row)| Context::of_row(*cluster, row, self.top);
-            let contexts: Vec<Context> = rows.iter().map(context).collect::<Result<_, _>>()?;
-            return Ok(Count { evidence: self.of_contexts(&contexts)?.into(), losses: None });
+            return Ok(Found::Contexts(rows.iter().map(context).collect::<Result<_, _>>()?));
         }
         if self.top.is_some() {
-            return Err(Failure(
-                "--top-k: cuts whole rows (\"q\"); what an API returned is cut already".to_owned(),
-            ));
+            let what = "--top-k: cuts whole rows (\"q\"); what an API returned is cut already";
+            return Err(Failure(what.to_owned()));
         }
         let mut losses = Losses::default();
         let answered = |(cluster, row): &(u32, &Row)| self.answered(*cluster, row, &mut losses);
-        let answers: Vec<Answered> = rows.iter().map(answered).collect::<Result<_, _>>()?;
-        let mut evidence = self.evidence(&answers)?;
-        // The chat template before an answer is not in the text: its first windows are not known.
-        let short = answers.iter().flat_map(|answer| &answer.rows).filter(|(at, _)| !self.known(*at)).count();
-        evidence.skipped.short_window += short as u64;
-        evidence.positions += short as u64;
-        Ok(Count { evidence: evidence.into(), losses: Some(losses) })
+        let answers = rows.iter().map(answered).collect::<Result<_, _>>()?;
+        Ok(Found::Answers(answers, losses))
+    }
+
+    fn predictions<'a>(&self, found: &'a Found) -> Vec<Prediction<'a>> {
+        match found {
+            Found::Contexts(contexts) => contexts.iter().map(Context::prediction).collect(),
+            Found::Answers(answers, _) => answers.iter().flat_map(|answer| self.of_answer(answer)).collect(),
+        }
     }
 
     /// Counts distributions over the mark's own tokens.
@@ -145,17 +181,6 @@ impl Distributions {
         Ok(Answered { cluster, prompt, tokens, rows: found })
     }
 
-    fn evidence(&self, answers: &[Answered]) -> Result<Evidence, Failure> {
-        let rows: Vec<Prediction<'_>> = answers.iter().flat_map(|answer| self.predictions(answer)).collect();
-        self.counted(&rows, |reference| {
-            let mut b = Vec::with_capacity(rows.len());
-            for answer in answers {
-                b.extend(self.expected(answer, reference)?);
-            }
-            Ok(b)
-        })
-    }
-
     /// Counts rows; `expected` gives a reference's probability of each known token of each row.
     fn counted(
         &self,
@@ -172,7 +197,7 @@ impl Distributions {
         })
     }
 
-    fn predictions<'a>(&self, answer: &'a Answered) -> impl Iterator<Item = Prediction<'a>> {
+    fn of_answer<'a>(&self, answer: &'a Answered) -> impl Iterator<Item = Prediction<'a>> {
         let known = answer.rows.iter().filter(|(at, _)| self.known(*at));
         known.map(|(at, row)| Prediction {
             prompt: &answer.prompt,
@@ -184,7 +209,15 @@ impl Distributions {
     }
 
     /// The reference's probability of each known token of each row.
-    fn expected(&self, answer: &Answered, reference: &Reference) -> Result<Vec<Vec<f32>>, Failure> {
+    fn expected(&self, answers: &[Answered], reference: &Reference) -> Result<Vec<Vec<f32>>, Failure> {
+        let mut b = Vec::new();
+        for answer in answers {
+            b.extend(self.expected_of(answer, reference)?);
+        }
+        Ok(b)
+    }
+
+    fn expected_of(&self, answer: &Answered, reference: &Reference) -> Result<Vec<Vec<f32>>, Failure> {
         // A row may stand behind the last token: any token makes the reference predict there.
         let tokens = [&answer.tokens[..], &[0]].concat();
         let (rows, size) = (reference.rows(&answer.prompt, &tokens)?, reference.vocabulary());

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use taggant_model::tokenizer::Tokenizer;
 
+use super::baselines::{self, Baseline};
 use super::bulk::{self, Job, Scored};
 use super::counting::{self, Count, Counting};
 use super::{Failure, key, output, rows, screen, verdict};
@@ -36,6 +37,10 @@ pub(super) struct Arguments {
     counting: counting::Arguments,
     #[command(flatten)]
     bulk: bulk::Arguments,
+    /// Show published tests of the same distributions beside it: argmax, and green mass with its exact variance and by
+    /// Hoeffding's bound
+    #[arg(long)]
+    baselines: bool,
     /// The tokenizer that the mark was made with: embedded, smollm2, a GGUF file or a tokenizer.json
     #[arg(long, value_name = "TOKENIZER")]
     tokenizer: Option<String>,
@@ -72,6 +77,9 @@ pub(super) struct Report {
     /// What was lost where the suspect's vocabulary is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     alignment: Option<LossReport>,
+    /// Published tests of the same rows, where they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    baselines: Vec<Baseline>,
     #[serde(flatten)]
     pub(super) summary: Summary,
 }
@@ -104,10 +112,13 @@ fn report(arguments: &Arguments, secret: &Secret, file: &Path) -> Result<Report,
     let tokenizer = tokenizer.as_ref();
     let counting = Counting::new(&arguments.counting, arguments.spec, Some(secret), tokenizer)?;
     let (epoch, spec) = (arguments.epoch.as_ref(), arguments.spec);
-    let (scored, losses) = match counting.sorted() {
+    if arguments.baselines && !matches!(counting, Counting::Distributions(_)) {
+        return Err(Failure("--baselines: those need --access distributions".to_owned()));
+    }
+    let (scored, Beside { losses, baselines }) = match counting.sorted() {
         Some(statistic) => {
             let job = Job { file, secret, spec, statistic, epoch, tokenizer, bad };
-            (bulk::score(&job, &arguments.bulk)?, None)
+            (bulk::score(&job, &arguments.bulk)?, Beside::default())
         }
         None if arguments.bulk.scratch.is_some() => return Err(counting.in_memory(file, tokenizer)),
         None => at_once(arguments, secret, &counting, file, tokenizer, bad)?,
@@ -130,8 +141,16 @@ fn report(arguments: &Arguments, secret: &Secret, file: &Path) -> Result<Report,
         skipped: scored.skipped,
         round_trip: scored.round_trip,
         alignment: losses.map(|losses| losses.report()),
+        baselines,
         summary: scored.summary,
     })
+}
+
+/// What distributions show beside their score.
+#[derive(Default)]
+struct Beside {
+    losses: Option<Losses>,
+    baselines: Vec<Baseline>,
 }
 
 /// Scores rows that have to be looked at together: mixes, text beside a reference, distributions.
@@ -142,7 +161,7 @@ fn at_once(
     file: &Path,
     tokenizer: Option<&Tokenizer>,
     bad: BadLines,
-) -> Result<(Scored, Option<Losses>), Failure> {
+) -> Result<(Scored, Beside), Failure> {
     let rows = rows::read(file, Kind::Exchanges, bad)?;
     let by_epoch = by_epoch(&rows.rows, arguments.epoch.as_ref())?;
     let mut pooled: Option<Draws> = None;
@@ -160,6 +179,16 @@ fn at_once(
         });
     }
     let draws = pooled.ok_or_else(|| Failure("every line was refused: nothing to score".to_owned()))?;
+    let baselines = match counting {
+        Counting::Distributions(distributions) if arguments.baselines => {
+            let epochs = by_epoch.iter();
+            let by_epoch: Vec<_> = epochs
+                .map(|(epoch, rows)| (arguments.spec.open(&secret.epoch_key(epoch)), rows.clone()))
+                .collect();
+            baselines::of(distributions, &by_epoch)?
+        }
+        _ => Vec::new(),
+    };
     let scored = Scored {
         epochs: by_epoch.into_keys().cloned().collect(),
         rows: rows.rows.len() as u64,
@@ -170,7 +199,7 @@ fn at_once(
         round_trip: rows::round_trip(&rows.rows, arguments.spec.width(), tokenizer)?,
         summary: Summary::of(draws)?,
     };
-    Ok((scored, alignment))
+    Ok((scored, Beside { losses: alignment, baselines }))
 }
 
 /// Rows by epoch, each with its number in the file.
@@ -207,7 +236,8 @@ fn page(report: &Report) -> String {
          skipped     {} repeated, {} in the prompt, {} short window\n\
          {}{}\
          {what:<11} {:.4}, {interval}, expected {:.4} under H0\n\
-         log10 p     {} (smallest attainable: {}; {})\n",
+         log10 p     {} (smallest attainable: {}; {})\n\
+         {}",
         report.spec,
         report.key_id,
         report.rows,
@@ -228,6 +258,7 @@ fn page(report: &Report) -> String {
         verdict::stated(summary.log10_p),
         summary.ln_p_min.map_or("no closed form".to_owned(), |least| verdict::stated(log10_from_ln(least))),
         method(summary.method),
+        baselines::text(&report.baselines),
     )
 }
 

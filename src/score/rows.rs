@@ -125,6 +125,23 @@ fn masses(width: Width, rows: &[Prediction<'_>]) -> Result<Unrounded, ScoreError
     table.coefficients(Weight::Equal, Scale::Quantile)
 }
 
+/// The same for the mean of q over the contexts of each window, scaled so that a window's coefficients add up to the same
+/// everywhere, and each window a cluster of its own: what the published bound takes (ADFP; Hoeffding 1963). A named baseline.
+///
+/// # Errors
+/// A row that is no distribution, or marked inputs at width 0.
+pub fn mean_mass(width: Width, rows: &[Prediction<'_>]) -> Result<Evidence, ScoreError> {
+    let mut table = Table::new(width, rows, Sums::like, |row, sums| {
+        for (token, q) in rows[row].q.iter() {
+            sums.add(token, f64::from(q));
+        }
+        Ok(())
+    })?;
+    table.sums.iter_mut().for_each(Sums::normalise);
+    table.clusters = (0..).take(table.sums.len()).collect();
+    table.coefficients(Weight::Equal, Scale::Max).map(Unrounded::round)
+}
+
 /// Reference residual: a = Σ (q − b)/√(q + b) over the contexts of a window, times the window's `weight`.
 /// `references[i]` is b, a reference's whole distribution at the context of `rows[i]`.
 ///
@@ -270,6 +287,16 @@ impl Sums {
 
     fn set(&mut self, token: TokenId, value: f64) {
         *self.slot(token) = value;
+    }
+
+    /// Scales them to add up to 1.
+    fn normalise(&mut self) {
+        let total: f64 = self.iter().map(|(_, sum)| sum).sum();
+        let scale = |sum: &mut f64| *sum /= if total > 0.0 { total } else { 1.0 };
+        match self {
+            Self::Dense(sums) => sums.iter_mut().for_each(scale),
+            Self::Sparse(sums) => sums.values_mut().for_each(scale),
+        }
     }
 
     /// Those that are not 0, by ascending token.
@@ -443,6 +470,17 @@ mod tests {
         let evidence = mass(width(), &rows).unwrap();
         let a: Vec<_> = coefficients(&evidence).iter().map(|(window, _, a)| (*window, *a)).collect();
         assert_eq!(a, [(0, 127), (0, 127), (0, 127), (0, 127), (1, 127), (1, 64), (1, 64)]);
+    }
+
+    #[test]
+    fn the_mean_mass_of_each_window_adds_up_to_the_same() {
+        let (q, p) = ([0.5, 0.25, 0.25, 0.0], [0.0, 0.25, 0.25, 0.5]);
+        let rows = [row(&[3, 7], &q), row(&[9, 7], &p), row(&[8], &q)];
+        let evidence = mean_mass(width(), &rows).unwrap();
+        let a: Vec<_> = coefficients(&evidence).iter().map(|(window, _, a)| (*window, *a)).collect();
+        assert_eq!(a, [(0, 64), (0, 64), (0, 64), (0, 64), (1, 127), (1, 64), (1, 64)]);
+        let clusters: Vec<u32> = evidence.coefficients().entries().iter().map(|e| e.cluster).collect();
+        assert_eq!(clusters, [0, 0, 0, 0, 1, 1, 1]);
     }
 
     #[test]

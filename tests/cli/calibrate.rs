@@ -95,3 +95,19 @@ fn the_table_names_each_innocent_and_who_stands_out_under_the_real_key() {
         assert!(!page.replace("http://www.w3.org/2000/svg", "").contains(outside), "{outside}");
     }
 }
+
+#[test]
+fn published_tests_stand_beside_a_residual_over_the_same_rows() {
+    let folder = folder("baselines");
+    fs::write(folder.join("key.json"), include_str!("score.in/key.json")).unwrap();
+    fs::write(folder.join("whole.jsonl"), include_str!("calibrate.in/whole.jsonl")).unwrap();
+    let mark =
+        ["--key", "key.json", "--key-permissions", "mounted", "--epoch", "e", "--spec", "green/1/w1/b2/t1"];
+    let rows = ["--access", "distributions", "--statistic", "mass", "--baselines", "--json", "whole.jsonl"];
+    let found = parsed(&fine(&folder, &[&["score"], &mark[..], &rows].concat()));
+    let [argmax, exact, bound] = [0, 1, 2].map(|at| &found["baselines"][at]);
+    // Rows are scored by what the exact-variance baseline is: the two are one number.
+    assert_eq!((&exact["ln_p"], &exact["z"]), (&found["ln_p"], &found["z"]), "{found}");
+    assert_eq!((&argmax["scored"], &bound["z"]), (&6.into(), &Value::Null), "{found}");
+    assert!(bound["ln_p"].as_f64() > exact["ln_p"].as_f64(), "a bound knows less: {found}");
+}

@@ -9,7 +9,8 @@ use crate::stat::calibration::Level;
 use crate::stat::math::{exp, ln, log10_from_ln, sqrt, to_f64};
 
 /// Columns of one width in every table of levels, so that they can be read down the page.
-const STYLE: &str = "table.levels { table-layout: fixed; min-width: 42rem; }";
+const STYLE: &str = "table.levels { table-layout: fixed; min-width: 42rem; }\
+                     .levels th:nth-child(5) { width: 12rem; } .levels th:nth-child(n + 6) { width: 6rem; }";
 
 /// The page, without anything from outside it.
 pub(super) fn render(report: &Report, trials: &[Trial]) -> String {
