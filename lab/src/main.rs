@@ -21,7 +21,7 @@ usage: taggant-lab corpus --model FILE.gguf --out FOLDER --tokens N --seed S [--
        taggant-lab bases [--text FOLDER] [--out FOLDER] [--teacher-passes N] [--student-passes N] [--seed S]
        taggant-lab strength --out FILE.jsonl --models FOLDER [--seeds N] [--threads T] [--run NAME]
        taggant-lab evasions --out FILE.jsonl --models FOLDER [--seeds N] [--threads T] [--run NAME]
-       taggant-lab canaries [--seeds N] [--models FOLDER]
+       taggant-lab canaries [--seeds N] [--models FOLDER] [--only NAME]
        taggant-lab table FILE.jsonl
        taggant-lab curve FILE.jsonl
 
@@ -109,7 +109,7 @@ fn strength(arguments: &[String], runs: fn(u64) -> Vec<strength::Run>) -> corpus
 fn canaries(arguments: &[String]) -> corpus::Result<()> {
     let seeds = option(arguments, "--seeds").unwrap_or("3");
     let seeds = seeds.parse().map_err(|_| format!("--seeds {seeds}: not a whole number"))?;
-    canaries::run(option(arguments, "--models").map(Path::new), seeds)
+    canaries::run(option(arguments, "--models").map(Path::new), seeds, option(arguments, "--only"))
 }
 
 /// The argument after `name`.

@@ -267,7 +267,7 @@ fn method(report: &Report) -> Markup {
         p {
             "Each innocent's evidence was counted once, without a key. Then " (count(report.keys)) " secrets were derived from the seed, "
             "SHA-256(" code { "taggant calibration, never for service" } " ‖ 0x00 ‖ seed ‖ number), the epoch "
-            code { "calibration" } " was opened, and the planned tail computed, as for a suspect. Intervals are exact (Clopper "
+            code { "calibration" } " was opened, and the tail computed that would be the verdict for a suspect. Intervals are exact (Clopper "
             "and Pearson 1934). A limit is the largest count that a test of the attainable level passes with chance at most "
             "0.001 over the " (report.cells) " comparisons. The distance is held against √(ln(1000 · comparisons) / 2n) (Massart 1990)."
         }
