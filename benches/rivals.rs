@@ -6,8 +6,6 @@
     reason = "a benchmark prints, and may stop where it stands"
 )]
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -18,6 +16,8 @@ use taggant::score::{Exchange, Provenance, TextStatistic, count};
 use taggant::stat::verdict::verdict_tail;
 
 const TOP_K: usize = 40;
+/// Logits that are looked at together.
+const CHUNK: usize = 64;
 
 fn main() {
     let epoch = Secret::from_bytes([7; 32]).epoch_key(&"bench".parse().unwrap());
@@ -80,32 +80,36 @@ fn tournament(epoch: &EpochKey, vocabulary: usize) {
         assert_eq!(answer.step(&context, &mut logits), Step::Reweigh);
         let kept = largest(&logits);
         let total: f32 = kept.iter().map(|at| logits[*at].exp()).sum();
-        p.fill(0.0);
         kept.iter().for_each(|at| p[*at] = logits[*at].exp() / total);
         assert!(answer.reweigh(black_box(&context), black_box(&mut p)));
+        kept.iter().for_each(|at| p[*at] = 0.0);
     });
     print("embed tournament", vocabulary, time);
 }
 
-/// Where the 40 largest logits lie. None is negative here, so their bits order them.
+/// Where the 40 largest logits lie, ties to the first. As many chunks as are wanted have a largest one that is no less than
+/// the least of these, so nothing below it can be among them.
 fn largest(logits: &[f32]) -> Vec<usize> {
-    let bits = |at: usize| (logits[at].to_bits(), at);
-    let mut kept: BinaryHeap<_> = (0..TOP_K).map(|at| Reverse(bits(at))).collect();
-    for start in (TOP_K..logits.len()).step_by(64) {
-        let end = logits.len().min(start + 64);
-        let largest =
-            logits[start..end].iter().fold(0, |bits, logit| logit.to_bits().cast_signed().max(bits));
-        // After the first rows few chunks hold one of the largest.
-        if largest.cast_unsigned() > kept.peek().unwrap().0.0 {
-            for at in start..end {
-                let mut least = kept.peek_mut().unwrap();
-                if bits(at) > least.0 {
-                    *least = Reverse(bits(at));
-                }
-            }
-        }
+    let chunks: Vec<f32> = logits.chunks(CHUNK).map(maximum).collect();
+    let least = *chunks.clone().select_nth_unstable_by(TOP_K - 1, |a, b| b.total_cmp(a)).1;
+    let at_least = chunks.iter().enumerate().filter(|(_, largest)| **largest >= least);
+    let mut kept: Vec<usize> = at_least
+        .flat_map(|(chunk, _)| (chunk * CHUNK..logits.len()).take(CHUNK))
+        .filter(|at| logits[*at] >= least)
+        .collect();
+    kept.select_nth_unstable_by(TOP_K - 1, |a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    kept.truncate(TOP_K);
+    kept
+}
+
+/// The largest of a chunk, lane by lane, as a compiler makes vectors of it.
+fn maximum(chunk: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (rows, rest) = chunk.as_chunks::<16>();
+    for row in rows {
+        lanes.iter_mut().zip(row).for_each(|(lane, x)| *lane = if *x > *lane { *x } else { *lane });
     }
-    kept.into_iter().map(|Reverse((_, at))| at).collect()
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// Text from tokens to a p-value: windows, de-duplication, draws, exact tail. Nanoseconds a token.

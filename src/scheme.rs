@@ -361,6 +361,16 @@ impl Arm {
         }
     }
 
+    /// The seeds of windows of its width, added to `seeds` in their order: quicker than one by one.
+    pub fn seeds(&self, windows: &[&[TokenId]], seeds: &mut Vec<Seed>) {
+        match self {
+            Self::Green(green) => green.seeds(windows, seeds),
+            Self::Gumbel(gumbel) => gumbel.seeds(windows, seeds),
+            Self::Payload(payload) => seeds.extend(windows.iter().map(|window| payload.seed(window))),
+            Self::Tournament(tournament) => tournament.seeds(windows, seeds),
+        }
+    }
+
     /// The draw of `token` at the window of `seed`: 0 or 1 for a green list, the 32-bit lane for a Gumbel race or a
     /// tournament. [`Law::value`] says what it counts.
     pub fn word(&self, seed: &Seed, token: TokenId) -> u32 {
@@ -382,18 +392,18 @@ impl Arm {
         }
     }
 
-    /// Draws of one token each at many windows, four at a time.
-    pub fn singles(&self) -> Singles<'_> {
-        Singles { arm: self, places: Vec::with_capacity(4), coins: Vec::with_capacity(4) }
-    }
-
-    /// The draws of one token at each of several windows, as [`Arm::word`] gives them.
-    fn words_at(&self, coins: &[(Seed, TokenId); 4]) -> [u32; 4] {
+    /// Shows the draws of `coins`, each the number of a seed in `seeds` and a token, in their order, as [`Arm::word`] gives
+    /// them: quicker where windows are asked for few tokens each.
+    ///
+    /// # Panics
+    /// A number beyond `seeds`.
+    pub fn visit(&self, seeds: &[Seed], coins: &[(u32, TokenId)], mut see: impl FnMut(u32)) {
         match self {
-            Self::Green(green) => green.greens(coins).map(u32::from),
-            Self::Gumbel(_) | Self::Tournament(_) => prf::lanes(LaneBits::WORD, coins),
+            Self::Green(green) => green.visit(seeds, coins, |green| see(u32::from(green))),
+            Self::Gumbel(_) | Self::Tournament(_) => prf::visit_lanes(LaneBits::WORD, seeds, coins, see),
             Self::Payload(payload) => {
-                coins.each_ref().map(|(seed, token)| u32::from(payload.bit(seed, *token)))
+                let bit = |(seed, token): &(u32, TokenId)| payload.bit(&seeds[*seed as usize], *token);
+                coins.iter().for_each(|coin| see(u32::from(bit(coin))));
             }
         }
     }
@@ -430,35 +440,6 @@ impl Arm {
 #[expect(clippy::cast_precision_loss, reason = "sums of whole-number coefficients stay far below 2^53")]
 fn to_f64(sum: i64) -> f64 {
     sum as f64
-}
-
-/// Collects windows of one token until four are there to look them up together.
-#[derive(Debug)]
-pub struct Singles<'a> {
-    arm: &'a Arm,
-    places: Vec<usize>,
-    coins: Vec<(Seed, TokenId)>,
-}
-
-impl Singles<'_> {
-    /// `words[at]` is to hold the word of `token` at the window of `seed`, once [`finish`](Self::finish) was called.
-    pub fn add(&mut self, at: usize, seed: Seed, token: TokenId, words: &mut [u32]) {
-        self.places.push(at);
-        self.coins.push((seed, token));
-        if let Some(coins) = self.coins.first_chunk() {
-            let found = self.arm.words_at(coins);
-            self.places.iter().zip(found).for_each(|(at, word)| words[*at] = word);
-            self.places.clear();
-            self.coins.clear();
-        }
-    }
-
-    /// Looks up those that are left.
-    pub fn finish(self, words: &mut [u32]) {
-        for (at, (seed, token)) in self.places.into_iter().zip(self.coins) {
-            words[at] = self.arm.word(&seed, token);
-        }
-    }
 }
 
 /// Tokens with a positive probability, in order.

@@ -32,7 +32,6 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use serde::{Deserialize, Serialize};
 
-use crate::key::prf::Seed;
 use crate::law::{Draws, Origin, SameOrigin, Scale, Tally, Weighted, Whole};
 use crate::scheme::{Arm, Scheme};
 use crate::token::{TokenId, Width};
@@ -284,35 +283,48 @@ impl Evidence {
     fn words(&self, arm: &Arm) -> Vec<u32> {
         let nonzero = self.whole.entries().iter().filter(|entry| entry.coefficient != 0);
         let coins: Vec<Coin> = nonzero.map(|entry| entry.input).collect();
-        let seed = |coin: &Coin| arm.seed(self.windows.get(coin.window));
-        words(arm, &coins, |a, b| a.window == b.window, seed, |coin| coin.token)
+        let window = |coin: &Coin, into: &mut Vec<TokenId>| into.extend(self.windows.get(coin.window));
+        words(arm, &coins, |a, b| a.window == b.window, window, |coin| coin.token)
     }
 }
 
-/// The words of draws that stand by window: each seed is computed once, and the windows that one token follows, most of them
-/// at wide widths, are looked up several at a time.
+/// Windows whose seeds are made together.
+const TILE: usize = 256;
+/// A window that so many tokens follow is asked for neighbouring ones, which share blocks of its stream.
+const MANY: usize = 64;
+
+/// The words of draws that stand by window; `window` adds the tokens of a draw's window to a list. Each seed is computed once.
 fn words<C>(
     arm: &Arm,
     coins: &[C],
     same_window: impl Fn(&C, &C) -> bool,
-    seed: impl Fn(&C) -> Seed,
+    window: impl Fn(&C, &mut Vec<TokenId>),
     token: impl Fn(&C) -> TokenId,
 ) -> Vec<u32> {
-    let mut words = vec![0; coins.len()];
-    let mut single = arm.singles();
-    let mut start = 0;
-    for after in coins.chunk_by(same_window) {
-        let seed = seed(&after[0]);
-        if let [coin] = after {
-            single.add(start, seed, token(coin), &mut words);
-        } else {
-            let mut lanes = seed.lanes();
-            let of_window = words[start..].iter_mut().zip(after);
-            of_window.for_each(|(word, coin)| *word = arm.word_in(&mut lanes, token(coin)));
+    let mut words = Vec::with_capacity(coins.len());
+    let (mut tokens, mut seeds, mut few) = (Vec::new(), Vec::new(), Vec::new());
+    let after: Vec<&[C]> = coins.chunk_by(same_window).collect();
+    for tile in after.chunks(TILE) {
+        tokens.clear();
+        seeds.clear();
+        tile.iter().for_each(|coins| window(&coins[0], &mut tokens));
+        let width = tokens.len() / tile.len();
+        let windows: Vec<&[TokenId]> =
+            (0..tile.len()).map(|at| &tokens[at * width..(at + 1) * width]).collect();
+        arm.seeds(&windows, &mut seeds);
+        for ((at, seed), coins) in (0..).zip(&seeds).zip(tile.iter().copied()) {
+            if coins.len() < MANY {
+                few.extend(coins.iter().map(|coin| (at, token(coin))));
+            } else {
+                arm.visit(&seeds, &few, |word| words.push(word));
+                few.clear();
+                let mut lanes = seed.lanes();
+                words.extend(coins.iter().map(|coin| arm.word_in(&mut lanes, token(coin))));
+            }
         }
-        start += after.len();
+        arm.visit(&seeds, &few, |word| words.push(word));
+        few.clear();
     }
-    single.finish(&mut words);
     words
 }
 

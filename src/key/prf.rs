@@ -9,7 +9,6 @@ use std::fmt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::compress256;
-use wide::u32x4;
 use zeroize::Zeroize;
 
 use super::{chacha, many, scattered};
@@ -234,63 +233,24 @@ impl fmt::Debug for Lanes {
     }
 }
 
-/// The lane of one token in each of four windows, as [`Seed::lane`] gives it: four blocks beside each other, a vector
-/// register a word. (A generator makes four blocks of *one* seed in that time.)
-pub fn lanes(bits: LaneBits, coins: &[(Seed, TokenId); 4]) -> [u32; 4] {
-    let size = u32::from(bits.0);
-    let (a_word, a_block) = (32 / size, 512 / size);
-    let blocks = blocks(coins.each_ref().map(|(seed, token)| (seed, token / a_block)));
-    std::array::from_fn(|i| {
-        let at = coins[i].1 % a_block;
-        blocks[(at / a_word) as usize].to_array()[i] >> (at % a_word * size) & bits.mask()
-    })
-}
-
 /// How many of `coins` (the number of a seed in `seeds`, and a token) have a lane below `threshold`: the quickest way to
 /// count the hits of one key on a text.
 ///
 /// # Panics
 /// A number beyond `seeds`.
 pub fn count_below(bits: LaneBits, threshold: u32, seeds: &[Seed], coins: &[(u32, TokenId)]) -> u64 {
-    scattered::count_below(bits, threshold, seeds, coins)
+    let mut below = 0;
+    scattered::visit(bits, seeds, coins, |lane| below += u64::from(lane < threshold));
+    below
 }
 
-/// Word w of block `at[i].1` under seed `at[i].0`, as `[w][i]` (RFC 8439, §2.3; the nonce is zero).
-fn blocks(at: [(&Seed, u32); 4]) -> [u32x4; 16] {
-    const SIGMA: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
-    let start: [u32x4; 16] = std::array::from_fn(|w| match w {
-        0..4 => u32x4::splat(SIGMA[w]),
-        4..12 => u32x4::new(at.map(|(seed, _)| u32::from_le_bytes(seed.0.as_chunks().0[w - 4]))),
-        12 => u32x4::new(at.map(|(_, block)| block)),
-        _ => u32x4::ZERO,
-    });
-    let mut s = start;
-    for _ in 0..10 {
-        quarter::<0, 4, 8, 12>(&mut s);
-        quarter::<1, 5, 9, 13>(&mut s);
-        quarter::<2, 6, 10, 14>(&mut s);
-        quarter::<3, 7, 11, 15>(&mut s);
-        quarter::<0, 5, 10, 15>(&mut s);
-        quarter::<1, 6, 11, 12>(&mut s);
-        quarter::<2, 7, 8, 13>(&mut s);
-        quarter::<3, 4, 9, 14>(&mut s);
-    }
-    std::array::from_fn(|w| s[w] + start[w])
-}
-
-/// RFC 8439, §2.1, in four blocks at once.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "the words stay in registers over all rounds")]
-fn quarter<const A: usize, const B: usize, const C: usize, const D: usize>(s: &mut [u32x4; 16]) {
-    let rotated = |x: u32x4, by: u32| (x << by) | (x >> (32 - by));
-    s[A] += s[B];
-    s[D] = rotated(s[D] ^ s[A], 16);
-    s[C] += s[D];
-    s[B] = rotated(s[B] ^ s[C], 12);
-    s[A] += s[B];
-    s[D] = rotated(s[D] ^ s[A], 8);
-    s[C] += s[D];
-    s[B] = rotated(s[B] ^ s[C], 7);
+/// Shows the lanes of `coins` (the number of a seed in `seeds`, and a token) in their order, as [`Seed::lane`] gives them:
+/// quicker where windows are asked for few tokens each.
+///
+/// # Panics
+/// A number beyond `seeds`.
+pub fn visit_lanes(bits: LaneBits, seeds: &[Seed], coins: &[(u32, TokenId)], see: impl FnMut(u32)) {
+    scattered::visit(bits, seeds, coins, see);
 }
 
 /// Keystream bits a token owns: 1, 2, 4, 8, 16 or 32, so that no lane crosses a word.
@@ -346,20 +306,6 @@ mod tests {
             window.iter().for_each(|token| mac.update(&token.to_le_bytes()));
             let wanted: [u8; 32] = mac.finalize().into_bytes().into();
             assert_eq!(*prf.seed(&window).hazmat_bytes(), wanted, "{tokens} tokens");
-        }
-    }
-
-    #[test]
-    fn lanes_of_several_windows_are_those_of_each() {
-        let prf = WindowPrf::new(&[3; 32]);
-        for size in [1, 2, 4, 8, 16, 32] {
-            let bits = LaneBits::new(size).unwrap();
-            let tokens = [0, 1, 15, 16, 17, 511, 512, 49_151, 1 << 20, u32::MAX - 1, u32::MAX, 5];
-            for (tokens, window) in tokens.as_chunks::<4>().0.iter().zip(1..) {
-                let coins = tokens.map(|token| (prf.seed(&[token, window]), token));
-                let each = coins.each_ref().map(|(seed, token)| seed.lane(bits, *token));
-                assert_eq!(lanes(bits, &coins), each, "{size} bits");
-            }
         }
     }
 }

@@ -107,9 +107,9 @@ impl Green {
         seed.lane(self.bits, token) < self.threshold
     }
 
-    /// The same of one token at each of four windows.
-    pub fn greens(&self, coins: &[(Seed, TokenId); 4]) -> [bool; 4] {
-        prf::lanes(self.bits, coins).map(|lane| lane < self.threshold)
+    /// The same of `coins`, each the number of a seed in `seeds` and a token, shown in their order.
+    pub(super) fn visit(&self, seeds: &[Seed], coins: &[(u32, TokenId)], mut see: impl FnMut(bool)) {
+        prf::visit_lanes(self.bits, seeds, coins, |lane| see(lane < self.threshold));
     }
 
     /// The same from the lanes of a window.

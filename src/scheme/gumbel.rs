@@ -79,6 +79,11 @@ impl Gumbel {
         self.prf.seed(window)
     }
 
+    /// The seeds of windows of its width, added to `seeds` in their order.
+    pub fn seeds(&self, windows: &[&[TokenId]], seeds: &mut Vec<Seed>) {
+        self.prf.seeds(windows, seeds);
+    }
+
     /// The token's word.
     pub fn word(&self, seed: &Seed, token: TokenId) -> u32 {
         seed.lane(LaneBits::WORD, token)

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use super::SpecError;
 use crate::key::SchemeKey;
-use crate::key::prf::{LaneBits, Seed, WindowPrf};
+use crate::key::prf::{LaneBits, Seed, WindowPrf, visit_lanes};
 use crate::law::{Layers, Origin};
 use crate::token::{TokenId, Width};
 
@@ -101,6 +101,11 @@ impl Tournament {
         self.prf.seed(window)
     }
 
+    /// The seeds of windows of its width, added to `seeds` in their order.
+    pub fn seeds(&self, windows: &[&[TokenId]], seeds: &mut Vec<Seed>) {
+        self.prf.seeds(windows, seeds);
+    }
+
     /// The token's word; its low bits are the layers'.
     pub fn word(&self, seed: &Seed, token: TokenId) -> u32 {
         seed.lane(LaneBits::WORD, token)
@@ -111,8 +116,7 @@ impl Tournament {
     pub fn reweigh(&self, seed: &Seed, probabilities: &mut [f32]) {
         let (survivors, mut p): (Vec<TokenId>, Vec<f64>) =
             super::survivors(probabilities).map(|(token, p)| (token, f64::from(p))).unzip();
-        let mut lanes = seed.lanes();
-        let words: Vec<u32> = survivors.iter().map(|token| lanes.get(LaneBits::WORD, *token)).collect();
+        let words = words(seed, &survivors, probabilities.len());
         play(self.parameters.depth, &words, &mut p);
         for (token, p) in survivors.iter().zip(p) {
             #[expect(
@@ -123,6 +127,20 @@ impl Tournament {
             probabilities[*token as usize] = p;
         }
     }
+}
+
+/// The words of survivors of so large a vocabulary, in ascending order. Where fewer than one a block are left, as after a
+/// truncation, blocks are made apart from each other; else one after the other.
+fn words(seed: &Seed, survivors: &[TokenId], vocabulary: usize) -> Vec<u32> {
+    let mut words = Vec::with_capacity(survivors.len());
+    if survivors.len() < vocabulary / 16 {
+        let coins: Vec<(u32, TokenId)> = survivors.iter().map(|token| (0, *token)).collect();
+        visit_lanes(LaneBits::WORD, std::slice::from_ref(seed), &coins, |word| words.push(word));
+    } else {
+        let mut lanes = seed.lanes();
+        words.extend(survivors.iter().map(|token| lanes.get(LaneBits::WORD, *token)));
+    }
+    words
 }
 
 /// Plays `depth` layers over survivors with these words: p becomes the law of the last winner, and sums to 1.

@@ -414,10 +414,10 @@ impl Layout for Width {
             Ok((Key::of(entry.record), statistic.of(f64::from(entry.count)), entry.tag()))
         };
         let coefficients = sorter.entries(scratch)?.map(coefficient);
-        let seed = |key: &Key<K>| arm.seed(&key.window(*self)[..self.tokens()]);
+        let window = |key: &Key<K>, into: &mut Vec<TokenId>| into.extend(&key.window(*self)[..self.tokens()]);
         let words = move |keys: &[Key<K>]| {
             moved(keys.len() as u64);
-            words(arm, keys, Key::same_window, seed, Key::token)
+            words(arm, keys, Key::same_window, window, Key::token)
         };
         Ok(Streamed::new(arm.law(), arm.origin(), rounding(statistic, most)?, coefficients, words))
     }

@@ -241,8 +241,8 @@ impl Layout for Parameters {
         let window = move |draw: &[u64; K]| fields.window(draw, width);
         let words = move |draws: &[[u64; K]]| {
             moved(draws.len() as u64);
-            let seed = |draw: &[u64; K]| arm.seed(&window(draw)[..width]);
-            words(arm, draws, |a, b| window(a) == window(b), seed, |draw| fields.token(draw))
+            let tokens = |draw: &[u64; K], into: &mut Vec<TokenId>| into.extend(&window(draw)[..width]);
+            words(arm, draws, |a, b| window(a) == window(b), tokens, |draw| fields.token(draw))
         };
         Ok(Streamed::new(arm.law(), arm.origin(), rounding(statistic, most)?, coefficients, words))
     }
