@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::time::Instant;
 
-use taggant::embed::Embedder;
+use taggant::embed::{Answer, Embedder, Row, step_all};
 use taggant::key::{Audience, EpochKey, Secret};
 use taggant::scheme::{Arm, Spec};
 use taggant::score::{Bulk, Exchange, Provenance, TextStatistic, accounts, count, tenants};
 use taggant::sort::NoScratch;
 use taggant::stat::candidates::Named;
 use taggant::stat::verdict::Summary;
+use taggant::token::TokenId;
 
 const VOCABULARY: usize = 131_072;
 
@@ -91,6 +92,43 @@ fn embedding(epoch: &EpochKey) {
         tournament.reweigh(&tournament.seed(black_box(&[9])), black_box(&mut p));
     });
     said("tournament/1 d30, 50", time);
+    let survivors: Vec<(TokenId, f32)> = (0..50).map(|at| (at * 2_600, 0.02)).collect();
+    let time = best(20, 50, || {
+        black_box(gumbel.choose_among(&gumbel.seed(black_box(&[9])), black_box(&survivors)));
+    });
+    said("gumbel/1 among 50", time);
+    let time = best(20, 50, || {
+        let mut candidates = survivors.clone();
+        tournament.reweigh_among(&tournament.seed(black_box(&[9])), black_box(&mut candidates));
+        black_box(candidates);
+    });
+    said("tournament/1 among 50", time);
+    batch(epoch);
+}
+
+/// Rows of a batch, marked one after the other and in one call.
+fn batch(epoch: &EpochKey) {
+    const ROWS: usize = 64;
+    let embedder = Embedder::new("green/1/w1/b2/t1".parse::<Spec>().unwrap().open(epoch), 2.0).unwrap();
+    let mut logits = vec![0.5_f32; ROWS * VOCABULARY];
+    let contexts: Vec<TokenId> = (0..).take(ROWS).collect();
+    let alone = best(10, 1, || {
+        for (row, context) in logits.chunks_mut(VOCABULARY).zip(contexts.chunks(1)) {
+            black_box(embedder.answer().step(context, row));
+        }
+    });
+    let mut answers: Vec<Answer<'_>> = (0..ROWS).map(|_| embedder.answer()).collect();
+    let together = best(10, 1, || {
+        let each = answers.iter_mut().zip(contexts.chunks(1)).zip(logits.chunks_mut(VOCABULARY));
+        let mut rows: Vec<Row<'_, '_>> =
+            each.map(|((answer, context), logits)| Row { answer, context, logits }).collect();
+        black_box(step_all(&mut rows));
+    });
+    let threads = std::thread::available_parallelism().unwrap();
+    println!(
+        "  {ROWS} rows, {threads} thread(s)   {together:8.1} us  {:5.2} x as quick as one by one",
+        alone / together
+    );
 }
 
 /// Random text: `answers` answers of 500 tokens.

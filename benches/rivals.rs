@@ -14,6 +14,7 @@ use taggant::key::{EpochKey, Secret};
 use taggant::scheme::Spec;
 use taggant::score::{Exchange, Provenance, TextStatistic, count};
 use taggant::stat::verdict::verdict_tail;
+use taggant::token::TokenId;
 
 const TOP_K: usize = 40;
 /// Logits that are looked at together.
@@ -65,13 +66,13 @@ fn green(epoch: &EpochKey, vocabulary: usize) {
     print("embed green", vocabulary, time);
 }
 
-/// The step with the engine's part: the 40 best of a row of logits, their softmax, then thirty layers over them.
+/// The step with the engine's part: the 40 best of a row of logits, their softmax, then thirty layers over them. What
+/// comes out are the 40 with their new probabilities, as the rival's.
 fn tournament(epoch: &EpochKey, vocabulary: usize) {
     let embedder = Embedder::new("tournament/1/w4/d30".parse::<Spec>().unwrap().open(epoch), 0.0).unwrap();
     let mut random = Random(3);
     let mut logits: Vec<f32> =
         (0..vocabulary).map(|_| f32::from(u16::try_from(random.below(1_000)).unwrap()) / 100.0).collect();
-    let mut p = vec![0.0_f32; vocabulary];
     let mut token = 0;
     let time = best(10, 50, || {
         token += 1;
@@ -80,9 +81,10 @@ fn tournament(epoch: &EpochKey, vocabulary: usize) {
         assert_eq!(answer.step(&context, &mut logits), Step::Reweigh);
         let kept = largest(&logits);
         let total: f32 = kept.iter().map(|at| logits[*at].exp()).sum();
-        kept.iter().for_each(|at| p[*at] = logits[*at].exp() / total);
-        assert!(answer.reweigh(black_box(&context), black_box(&mut p)));
-        kept.iter().for_each(|at| p[*at] = 0.0);
+        let survivor = |at: &usize| (u32::try_from(*at).unwrap(), logits[*at].exp() / total);
+        let mut survivors: Vec<(TokenId, f32)> = kept.iter().map(survivor).collect();
+        assert!(answer.reweigh_among(black_box(&context), &mut survivors));
+        black_box(survivors);
     });
     print("embed tournament", vocabulary, time);
 }

@@ -5,7 +5,11 @@
 
 use std::collections::HashSet;
 
+#[cfg(feature = "rayon")]
+use rayon::prelude::*;
+
 use crate::key::prf::Seed;
+use crate::scheme::gumbel::Gumbel;
 use crate::scheme::{Arm, Scheme};
 use crate::token::TokenId;
 
@@ -137,16 +141,34 @@ impl<'a> Answer<'a> {
     /// `toss` is 16 fresh random bits, not keyed ones: they choose the arm of a dual scheme. `None` where
     /// [`Answer::step`] would not say [`Step::Race`], or no probability is positive.
     pub fn choose(&mut self, context: &[TokenId], probabilities: &[f32], toss: u16) -> Option<TokenId> {
+        let (race, seed) = self.race(context, toss)?;
+        race.choose(&seed, probabilities)
+    }
+
+    /// The same over a list of candidates, as engines that truncate keep them: each a token and its probability (they need
+    /// not sum to 1), in any order, none twice. Quicker than a whole row that holds zeros mostly.
+    pub fn choose_among(
+        &mut self,
+        context: &[TokenId],
+        candidates: &[(TokenId, f32)],
+        toss: u16,
+    ) -> Option<TokenId> {
+        let (race, seed) = self.race(context, toss)?;
+        race.choose_among(&seed, candidates)
+    }
+
+    /// The race of the step after `context` and its seed; its window has marked from now on.
+    fn race(&mut self, context: &[TokenId], toss: u16) -> Option<(&'a Gumbel, Seed)> {
         let (first, arm @ Arm::Gumbel(race), seed) = self.marking(context)? else { return None };
         self.enter(arm, &seed);
-        let arms = self.embedder.scheme.arms();
-        let dual = self.embedder.scheme.coin().is_none() && u32::from(toss) < self.embedder.second;
-        match arms.get(first + usize::from(dual)) {
+        let scheme = &self.embedder.scheme;
+        let dual = scheme.coin().is_none() && u32::from(toss) < self.embedder.second;
+        match scheme.arms().get(first + usize::from(dual)) {
             Some(Arm::Gumbel(second)) if dual => {
                 let window = second.width().window(context, context.len())?;
-                second.choose(&second.seed(window), probabilities)
+                Some((second, second.seed(window)))
             }
-            _ => race.choose(&seed, probabilities),
+            _ => Some((race, seed)),
         }
     }
 
@@ -158,6 +180,19 @@ impl<'a> Answer<'a> {
         match arm {
             Arm::Tournament(tournament) => tournament.reweigh(&seed, probabilities),
             Arm::Payload(payload) => payload.reweigh(&seed, probabilities, self.embedder.delta),
+            Arm::Green(_) | Arm::Gumbel(_) => return false,
+        }
+        self.enter(arm, &seed);
+        true
+    }
+
+    /// The same over a list of candidates, as engines that truncate keep them: each a token and its probability, in any
+    /// order, none twice. Quicker than a whole row that holds zeros mostly.
+    pub fn reweigh_among(&mut self, context: &[TokenId], candidates: &mut [(TokenId, f32)]) -> bool {
+        let Some((_, arm, seed)) = self.marking(context) else { return false };
+        match arm {
+            Arm::Tournament(tournament) => tournament.reweigh_among(&seed, candidates),
+            Arm::Payload(payload) => payload.reweigh_among(&seed, candidates, self.embedder.delta),
             Arm::Green(_) | Arm::Gumbel(_) => return false,
         }
         self.enter(arm, &seed);
@@ -186,6 +221,28 @@ impl<'a> Answer<'a> {
     fn masks(&self, arm: &Arm) -> bool {
         self.embedder.masking.unwrap_or(arm.is_distortion_free())
     }
+}
+
+/// A step of one of the answers that an engine writes at once.
+#[derive(Debug)]
+pub struct Row<'r, 'a> {
+    /// The answer.
+    pub answer: &'r mut Answer<'a>,
+    /// Prompt and answer so far, as the model saw them.
+    pub context: &'r [TokenId],
+    /// The row of raw logits, one a token id, marked in place.
+    pub logits: &'r mut [f32],
+}
+
+/// [`Answer::step`] for each row of a batch; with the feature `rayon` on as many threads as its pool has. What a row
+/// becomes does not depend on its batch.
+pub fn step_all(rows: &mut [Row<'_, '_>]) -> Vec<Step> {
+    let step = |row: &mut Row<'_, '_>| row.answer.step(row.context, row.logits);
+    #[cfg(feature = "rayon")]
+    let steps = rows.par_iter_mut().map(step).collect();
+    #[cfg(not(feature = "rayon"))]
+    let steps = rows.iter_mut().map(step).collect();
+    steps
 }
 
 /// The first 8 bytes of a seed.

@@ -454,6 +454,23 @@ fn survivors(probabilities: &[f32]) -> impl Iterator<Item = (TokenId, f32)> {
         .filter(|(_, p)| *p > 0.0)
 }
 
+/// The words of candidates at the window of `seed`, in their order. Few among many tokens, as after a truncation, are read
+/// from blocks that are made apart from each other; else blocks follow one another.
+fn words(seed: &Seed, candidates: &[(TokenId, f32)]) -> Vec<u32> {
+    /// Tokens that share a block of the keystream.
+    const BLOCK: usize = 16;
+    let span = candidates.iter().map(|(token, _)| *token as usize + 1).max().unwrap_or(0);
+    let mut words = Vec::with_capacity(candidates.len());
+    if candidates.len() < span / BLOCK {
+        let coins: Vec<(u32, TokenId)> = candidates.iter().map(|(token, _)| (0, *token)).collect();
+        prf::visit_lanes(LaneBits::WORD, std::slice::from_ref(seed), &coins, |word| words.push(word));
+    } else {
+        let mut lanes = seed.lanes();
+        words.extend(candidates.iter().map(|(token, _)| lanes.get(LaneBits::WORD, *token)));
+    }
+    words
+}
+
 /// `w<width>`.
 fn width(part: &str) -> Option<Width> {
     Width::new(green::number(part, 'w')?).ok()

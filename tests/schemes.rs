@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use taggant::embed::{Answer, Embedder, Step};
+use taggant::embed::{Answer, Embedder, Row, Step, step_all};
 use taggant::key::Secret;
 use taggant::scheme::{Arm, Scheme, Spec};
 use taggant::score::{Counted, Exchange, Provenance, ScoreError, TextStatistic, accounts, count};
@@ -49,10 +49,13 @@ impl<'a> Writer<'a> {
         (self.chance.next_u32() >> 8) as f32 / 16_777_216.0
     }
 
-    fn write(&mut self) {
-        let mut logits: Vec<f32> = (0..VOCABULARY).map(|_| 2.0 * self.uniform()).collect();
+    fn logits(&mut self) -> Vec<f32> {
+        (0..VOCABULARY).map(|_| 2.0 * self.uniform()).collect()
+    }
+
+    /// Goes on from logits that `step` marked.
+    fn write(&mut self, logits: &[f32], step: Option<Step>) {
         let (toss, u) = ((self.chance.next_u32() >> 16) as u16, self.uniform());
-        let step = self.answer.as_mut().map(|answer| answer.step(&self.context, &mut logits));
         self.marked += usize::from(!matches!(step, None | Some(Step::Unmarked)));
         let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
         let mut p: Vec<f32> = logits.iter().map(|logit| logit.exp() / total).collect();
@@ -77,6 +80,21 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// A token of each answer, all marked in one call.
+fn write_all(writers: &mut [Writer<'_>]) {
+    let mut logits: Vec<Vec<f32>> = writers.iter_mut().map(Writer::logits).collect();
+    let each = writers.iter_mut().zip(&mut logits);
+    let mut rows: Vec<Row<'_, '_>> = each
+        .filter_map(|(writer, logits)| {
+            Some(Row { answer: writer.answer.as_mut()?, context: &writer.context, logits })
+        })
+        .collect();
+    let steps = step_all(&mut rows);
+    for (at, (writer, logits)) in writers.iter_mut().zip(&logits).enumerate() {
+        writer.write(logits, steps.get(at).copied());
+    }
+}
+
 /// `answers` answers of 40 tokens, written `batch` at a time, and the number of marked steps.
 fn written(embedder: Option<&Embedder>, answers: u64, batch: usize) -> (Vec<Exchange>, usize) {
     let mut exchanges = Vec::new();
@@ -85,7 +103,7 @@ fn written(embedder: Option<&Embedder>, answers: u64, batch: usize) -> (Vec<Exch
     for rows in seeds.chunks(batch) {
         let mut writers: Vec<Writer<'_>> = rows.iter().map(|seed| Writer::new(embedder, *seed)).collect();
         for _ in 0..40 {
-            writers.iter_mut().for_each(Writer::write);
+            write_all(&mut writers);
         }
         marked += writers.iter().map(|writer| writer.marked).sum::<usize>();
         exchanges.extend(writers.into_iter().map(Writer::exchange));
@@ -121,6 +139,42 @@ fn what_is_embedded_is_found_at_every_width_and_by_no_other_key() {
             let enough = if spec.contains("w0") { 0.05_f64.ln() } else { -30.0 };
             assert!(found < enough && found < other && other > -9.0, "{spec}: {found} and {other}");
         }
+    }
+}
+
+#[test]
+fn a_list_of_candidates_is_marked_like_the_row_that_holds_them() {
+    let mut chance = ChaCha8Rng::seed_from_u64(11);
+    for spec in ["gumbel/1/w1", "gumbel/1/w1+2", "tournament/1/w1/d30", "payload/1/w1"] {
+        let embedder = Embedder::new(scheme(spec, [1; 32]), 2.0).unwrap();
+        for (survivors, context) in [1_usize, 2, 40, 700, 5_000].into_iter().zip(0..) {
+            let ids: BTreeSet<u32> = (0..survivors).map(|_| chance.next_u32() % 10_000).collect();
+            let mut among: Vec<(u32, f32)> =
+                ids.iter().map(|id| (*id, (chance.next_u32() % 1_000 + 1) as f32 / 1_000.0)).collect();
+            let mut row = vec![0.0; 10_000];
+            among.iter().for_each(|(token, p)| row[*token as usize] = *p);
+            // As an engine sorts them, with one that truncation left at nothing.
+            among.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
+            among.push((10_001, 0.0));
+            for toss in [0, u16::MAX] {
+                let chosen = embedder.answer().choose(&[context], &row, toss);
+                assert_eq!(embedder.answer().choose_among(&[context], &among, toss), chosen, "{spec}");
+                assert_eq!(chosen.is_some(), spec.starts_with("gumbel"), "{spec}");
+            }
+            let changed = embedder.answer().reweigh(&[context], &mut row);
+            assert_eq!(embedder.answer().reweigh_among(&[context], &mut among), changed, "{spec}");
+            assert!(among.pop() == Some((10_001, 0.0)), "{spec}");
+            for (token, p) in &among {
+                let wanted = row[*token as usize];
+                assert!((p - wanted).abs() <= 1e-5 * wanted, "{spec}, token {token}: {p} and {wanted}");
+            }
+        }
+        // Both mark a window once in an answer.
+        let mut answer = embedder.answer();
+        let first = answer.choose_among(&[7], &[(3, 1.0)], 0).is_some()
+            || answer.reweigh_among(&[7], &mut [(3, 1.0)]);
+        assert!(first, "{spec}");
+        assert_eq!(answer.choose_among(&[7], &[(3, 1.0)], 0), None, "{spec}");
     }
 }
 

@@ -93,14 +93,40 @@ impl Gumbel {
     /// are zero. Ties go to the lowest id.
     pub fn choose(&self, seed: &Seed, probabilities: &[f32]) -> Option<TokenId> {
         let mut stream = seed.keystream();
-        let mut best: Option<(f64, TokenId)> = None;
+        let mut race = Race::default();
         for (token, p) in super::survivors(probabilities) {
-            let time = minus_ln_u(stream.lane(LaneBits::WORD, token)) / f64::from(p);
-            if best.is_none_or(|(least, _)| time < least) {
-                best = Some((time, token));
+            race.enter(token, p, stream.lane(LaneBits::WORD, token));
+        }
+        race.winner()
+    }
+
+    /// The same over a list of candidates, as engines that truncate keep them: each a token and its probability (they need
+    /// not sum to 1), in any order, none twice.
+    pub fn choose_among(&self, seed: &Seed, candidates: &[(TokenId, f32)]) -> Option<TokenId> {
+        let mut race = Race::default();
+        for ((token, p), word) in candidates.iter().zip(super::words(seed, candidates)) {
+            race.enter(*token, *p, word);
+        }
+        race.winner()
+    }
+}
+
+/// The least time so far, and whose it is.
+#[derive(Default)]
+struct Race(Option<(f64, TokenId)>);
+
+impl Race {
+    fn enter(&mut self, token: TokenId, p: f32, word: u32) {
+        if p > 0.0 {
+            let time = minus_ln_u(word) / f64::from(p);
+            if self.0.is_none_or(|(least, first)| time < least || time == least && token < first) {
+                self.0 = Some((time, token));
             }
         }
-        best.map(|(_, token)| token)
+    }
+
+    fn winner(self) -> Option<TokenId> {
+        self.0.map(|(_, token)| token)
     }
 }
 

@@ -115,16 +115,26 @@ impl Payload {
     /// Raises the tokens whose bit is 1 by `delta` nats among the survivors: `probabilities` (by token id, zero where
     /// truncated) become p e^(δ·bit), scaled to sum to 1. Only survivors are hashed. All zero stays all zero.
     pub fn reweigh(&self, seed: &Seed, probabilities: &mut [f32], delta: f32) {
+        let mut survivors: Vec<(TokenId, f32)> = super::survivors(probabilities).collect();
+        self.reweigh_among(seed, &mut survivors, delta);
+        for (token, p) in survivors {
+            probabilities[token as usize] = p;
+        }
+    }
+
+    /// The same over a list of candidates, as engines that truncate keep them: each a token and its probability, in any
+    /// order, none twice.
+    pub fn reweigh_among(&self, seed: &Seed, candidates: &mut [(TokenId, f32)], delta: f32) {
         let raise = delta.exp();
         let mut total = 0.0;
-        for (token, p) in (0..).zip(&mut *probabilities).filter(|(_, p)| **p > 0.0) {
-            if self.bit(seed, token) {
+        for (token, p) in candidates.iter_mut().filter(|(_, p)| *p > 0.0) {
+            if self.bit(seed, *token) {
                 *p *= raise;
             }
             total += *p;
         }
         if total > 0.0 {
-            probabilities.iter_mut().for_each(|p| *p /= total);
+            candidates.iter_mut().for_each(|(_, p)| *p /= total);
         }
     }
 }

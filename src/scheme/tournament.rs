@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use super::SpecError;
 use crate::key::SchemeKey;
-use crate::key::prf::{LaneBits, Seed, WindowPrf, visit_lanes};
+use crate::key::prf::{LaneBits, Seed, WindowPrf};
 use crate::law::{Layers, Origin};
 use crate::token::{TokenId, Width};
 
@@ -114,33 +114,28 @@ impl Tournament {
     /// Replaces `probabilities` (by token id; the final distribution after truncation, need not sum to 1) by the law of
     /// the token that wins all layers. Only tokens with a positive probability are hashed. All zero stays all zero.
     pub fn reweigh(&self, seed: &Seed, probabilities: &mut [f32]) {
-        let (survivors, mut p): (Vec<TokenId>, Vec<f64>) =
-            super::survivors(probabilities).map(|(token, p)| (token, f64::from(p))).unzip();
-        let words = words(seed, &survivors, probabilities.len());
-        play(self.parameters.depth, &words, &mut p);
-        for (token, p) in survivors.iter().zip(p) {
+        let mut survivors: Vec<(TokenId, f32)> = super::survivors(probabilities).collect();
+        self.reweigh_among(seed, &mut survivors);
+        for (token, p) in survivors {
+            probabilities[token as usize] = p;
+        }
+    }
+
+    /// The same over a list of candidates, as engines that truncate keep them: each a token and its probability, in any
+    /// order, none twice.
+    pub fn reweigh_among(&self, seed: &Seed, candidates: &mut [(TokenId, f32)]) {
+        let words = super::words(seed, candidates);
+        let mut laws: Vec<f64> = candidates.iter().map(|(_, p)| f64::from(p.max(0.0))).collect();
+        play(self.parameters.depth, &words, &mut laws);
+        for ((_, p), law) in candidates.iter_mut().zip(laws) {
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a probability, rounded to what the model works in"
             )]
-            let p = p as f32;
-            probabilities[*token as usize] = p;
+            let law = law as f32;
+            *p = law;
         }
     }
-}
-
-/// The words of survivors of so large a vocabulary, in ascending order. Where fewer than one a block are left, as after a
-/// truncation, blocks are made apart from each other; else one after the other.
-fn words(seed: &Seed, survivors: &[TokenId], vocabulary: usize) -> Vec<u32> {
-    let mut words = Vec::with_capacity(survivors.len());
-    if survivors.len() < vocabulary / 16 {
-        let coins: Vec<(u32, TokenId)> = survivors.iter().map(|token| (0, *token)).collect();
-        visit_lanes(LaneBits::WORD, std::slice::from_ref(seed), &coins, |word| words.push(word));
-    } else {
-        let mut lanes = seed.lanes();
-        words.extend(survivors.iter().map(|token| lanes.get(LaneBits::WORD, *token)));
-    }
-    words
 }
 
 /// Plays `depth` layers over survivors with these words: p becomes the law of the last winner, and sums to 1.
