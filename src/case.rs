@@ -18,15 +18,16 @@ pub mod material;
 pub mod plan;
 mod prompts;
 pub mod report;
+pub mod route;
 
 use serde::{Deserialize, Serialize};
 
-use crate::canary::Book;
+use crate::attribute::{Route, RouteOutcome};
 use crate::key::{Label, SchemeKey};
 use crate::scheme::{Scheme, SpecError};
 use crate::score::{ReadingError, ScoreError, Skipped};
 use crate::stat::verdict::{Summary, TailMethod, TestError};
-use canaries::{Disclosed, ProbeError, Readings};
+use canaries::{Disclosed, LaidOpen, ProbeError, Readings, Tested};
 use judge::{judge, standing_out};
 use material::{Content, Material, MaterialError};
 use plan::{Access, PlannedTest, Role, ScoredKey, SealedPlan};
@@ -57,6 +58,8 @@ pub struct Finding {
     skipped: Skipped,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     readings: Option<Readings>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    route: Option<Route>,
     verdict_ln_p: f64,
     adjusted_ln_p: f64,
     power: Option<f64>,
@@ -99,7 +102,23 @@ impl Finding {
         self.readings
     }
 
-    /// The verdict tail: of S for key-independent evidence, of the e-process for adaptive evidence.
+    /// Both halves of a route and its control; none for other accesses.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
+    }
+
+    /// Whether it looks at answers to canaries.
+    pub fn is_of_canaries(&self) -> bool {
+        matches!(self.access, Access::Canary | Access::Route)
+    }
+
+    /// Whether slots that nobody outside was served agree with the key: then keys, books or picks leaked.
+    pub fn is_blocked(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.outcome == RouteOutcome::Blocked)
+    }
+
+    /// The verdict tail: of S for key-independent evidence, of the e-process for adaptive evidence, the larger one of both
+    /// halves for a route.
     pub fn verdict_ln_p(&self) -> f64 {
         self.verdict_ln_p
     }
@@ -238,8 +257,8 @@ pub fn analyse(
     disclosed: Option<&Disclosed>,
     keys: &[SchemeKey],
 ) -> Result<Analysis, CaseError> {
-    let book = canaries::book(plan, disclosed)?;
-    let found = |test| found(plan, test, material, book.as_ref(), keys);
+    let laid_open = canaries::laid_open(plan, disclosed)?;
+    let found = |test| found(plan, test, material, laid_open.as_ref(), keys);
     let findings = plan.tests().iter().map(found).collect::<Result<_, _>>()?;
     let mut analysis = Analysis { findings };
     judge(plan, &mut analysis.findings);
@@ -251,26 +270,27 @@ fn found(
     plan: &SealedPlan,
     test: &PlannedTest,
     material: &[Material],
-    book: Option<&Book>,
+    laid_open: Option<&LaidOpen<'_>>,
     keys: &[SchemeKey],
 ) -> Result<Finding, CaseError> {
     plan.check_sources(test)?;
     let material = material_of(test, material)?;
-    let (summary, skipped, readings) = match &material.content {
+    let (summary, skipped, readings, route) = match &material.content {
         Content::Canary(probes) => {
-            let (summary, readings) = canaries::test(plan, test, probes, book, keys)?;
-            (summary, Skipped::default(), Some(readings))
+            let Tested { summary, readings, route } = canaries::test(plan, test, probes, laid_open, keys)?;
+            (summary, Skipped::default(), Some(readings), route)
         }
         _ => {
             let schemes = schemes(test, keys)?;
             prompts::check(plan, test, material, &schemes)?;
             let (summary, skipped) = material.test(plan, test, &schemes)?;
-            (summary, skipped, None)
+            (summary, skipped, None, None)
         }
     };
-    let verdict_ln_p = match summary.method {
-        TailMethod::EProcess => (-summary.ln_e_max).min(0.0),
-        _ => summary.ln_p,
+    let verdict_ln_p = match (&route, summary.method) {
+        (Some(route), _) => route.ln_p,
+        (None, TailMethod::EProcess) => (-summary.ln_e_max).min(0.0),
+        (None, _) => summary.ln_p,
     };
     Ok(Finding {
         test: test.name.clone(),
@@ -280,6 +300,7 @@ fn found(
         summary,
         skipped,
         readings,
+        route,
         verdict_ln_p,
         adjusted_ln_p: verdict_ln_p,
         power: None,
@@ -291,7 +312,7 @@ fn found(
 fn material_of<'m>(test: &PlannedTest, material: &'m [Material]) -> Result<&'m Material, CaseError> {
     let mut mine = material
         .iter()
-        .filter(|material| material.suspect == test.suspect && material.access() == test.access);
+        .filter(|material| material.suspect == test.suspect && material.access() == test.access.material());
     match (mine.next(), mine.next()) {
         (Some(material), None) => Ok(material),
         (None, _) => Err(CaseError::NoMaterial(test.name.clone())),

@@ -14,7 +14,7 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::naming::{FAMILY_WISE, Naming, NamingError};
 use super::traffic::{Accounts, Traffic};
@@ -37,7 +37,7 @@ pub struct Probed {
 }
 
 /// What the two halves and the control found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// The hash of the sealed plan.
     pub plan: Commitment,
@@ -56,7 +56,7 @@ pub struct Route {
 }
 
 /// Hits against the picks of the key.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Keyed {
     /// Slots (and accounts, where these have picks of their own) that were to be served.
     pub slots: u64,
@@ -71,7 +71,7 @@ pub struct Keyed {
 }
 
 /// What follows for the route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteOutcome {
     /// The control rejects: neither exposure nor a route can be claimed.
@@ -177,13 +177,49 @@ impl SealedRoute {
         accounts: &Accounts,
         probed: &[Probed],
     ) -> Result<(Summary, u64), RouteError> {
+        let exposed = self.exposed(book, picks, accounts, probed)?;
+        let slots = exposed.len() as u64;
+        Ok((self.summary(book, picks, &exposed)?, slots))
+    }
+
+    /// What exposure is tested on: slots that anybody outside was served, each under the pick of its arm. Coins of the key
+    /// choose them, which have nothing to do with the picks.
+    ///
+    /// # Errors
+    /// As [`SealedRoute::test`].
+    pub fn exposed(
+        &self,
+        book: &Book,
+        picks: &Picks<'_>,
+        accounts: &Accounts,
+        probed: &[Probed],
+    ) -> Result<Vec<Asked>, RouteError> {
         self.check(book, picks, accounts, probed)?;
         let mut served = self.served(picks, probed, Arm::Campaign);
         served.extend(self.served(picks, probed, Arm::Ordinary));
-        let slots = served.len() as u64;
-        let draws = self.evidence(book, served)?.open(picks)?;
+        Ok(asked(served))
+    }
+
+    /// Half (a) with its effect and interval; its ln p is that of [`Route::keyed`].
+    ///
+    /// # Errors
+    /// As [`SealedRoute::test`].
+    pub fn keyed_summary(
+        &self,
+        book: &Book,
+        picks: &Picks<'_>,
+        accounts: &Accounts,
+        probed: &[Probed],
+    ) -> Result<Summary, RouteError> {
+        self.check(book, picks, accounts, probed)?;
+        self.summary(book, picks, &asked(self.served(picks, probed, Arm::Campaign)))
+    }
+
+    /// First answers against the picks.
+    fn summary(&self, book: &Book, picks: &Picks<'_>, asked: &[Asked]) -> Result<Summary, RouteError> {
+        let draws = Evidence::new(book, asked, self.plan.probes, Scoring::First)?.open(picks)?;
         let silent = draws.as_slice().is_empty();
-        Ok((if silent { Summary::without_draws(None) } else { Summary::of(draws)? }, slots))
+        Ok(if silent { Summary::without_draws(None) } else { Summary::of(draws)? })
     }
 
     /// Tests every account of F by picks of its own, on the slots that F alone was served.
@@ -284,22 +320,13 @@ impl SealedRoute {
             return Ok(None);
         }
         let slots = served.len() as u64;
-        let draws = self.evidence(book, served)?.open(picks)?;
+        let asked = asked(served);
+        let draws = Evidence::new(book, &asked, self.plan.probes, Scoring::First)?.open(picks)?;
         let scored = draws.as_slice().len() as u64;
         let hits = draws.as_slice().iter().filter(|draw| draw.value() > 0.0).count() as u64;
         let expected = draws.as_slice().iter().fold(0.0, |sum, draw| sum + draw.law().mean());
         let ln_p = if scored == 0 { 0.0 } else { verdict_tail(draws)?.0 };
         Ok(Some(Keyed { slots, draws: scored, hits, expected, ln_p }))
-    }
-
-    fn evidence(&self, book: &Book, served: Vec<(Pick, &Probed)>) -> Result<Evidence, EvidenceError> {
-        let asked = |(pick, slot): (Pick, &Probed)| Asked { pick, answers: slot.answers.clone() };
-        Evidence::new(
-            book,
-            &served.into_iter().map(asked).collect::<Vec<_>>(),
-            self.plan.probes,
-            Scoring::First,
-        )
     }
 
     /// Whether the first answer names the sibling picked: of F's arm with picks of their own the one of the first account, so
@@ -310,4 +337,10 @@ impl SealedRoute {
         let named = slot.answers.first().and_then(|answer| answer.sibling());
         named.is_some_and(|at| picks.sibling(&pick).is_some_and(|picked| picked as usize == at))
     }
+}
+
+/// The answers to what was served.
+fn asked(served: Vec<(Pick, &Probed)>) -> Vec<Asked> {
+    let asked = |(pick, slot): (Pick, &Probed)| Asked { pick, answers: slot.answers.clone() };
+    served.into_iter().map(asked).collect()
 }

@@ -59,13 +59,19 @@ impl Matcher {
             owners.extend(sibling.all.iter().map(|_| at));
         }
         let patterns = RegexSet::new(set.siblings.iter().flat_map(|sibling| &sibling.all)).map_err(broken)?;
-        let word = |word: &String| Regex::new(&format!(r"(?i)\b{}\b", regex::escape(word)));
-        let mut orders = Vec::new();
-        for (at, sibling) in set.siblings.iter().enumerate().filter(|(_, sibling)| !sibling.order.is_empty())
-        {
-            let words: Result<Vec<Regex>, _> = sibling.order.iter().map(word).collect();
-            orders.push((at, words.map_err(broken)?));
+        // Siblings are orders of the same words: each is compiled once.
+        let mut words: BTreeMap<&str, Regex> = BTreeMap::new();
+        for word in set.siblings.iter().flat_map(|sibling| &sibling.order) {
+            if !words.contains_key(word.as_str()) {
+                let pattern = Regex::new(&format!(r"(?i)\b{}\b", regex::escape(word))).map_err(broken)?;
+                words.insert(word, pattern);
+            }
         }
+        let compiled = |sibling: &Sibling| {
+            sibling.order.iter().filter_map(|word| words.get(word.as_str()).cloned()).collect()
+        };
+        let ordered = set.siblings.iter().enumerate().filter(|(_, sibling)| !sibling.order.is_empty());
+        let orders = ordered.map(|(at, sibling)| (at, compiled(sibling))).collect();
         let needed = set.siblings.iter().map(|sibling| sibling.all.len()).collect();
         let says = set.siblings.iter().map(|sibling| sibling.says.as_str());
         let free = set.siblings.iter().all(|sibling| sibling.all.len() == 1);

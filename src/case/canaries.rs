@@ -9,12 +9,16 @@
 //! planted. Keys are those of single slots, each with its leaf in the genesis: a label holds the book's hash, so a leaf
 //! shows that the book is as old as the genesis. An opened epoch key would not show that, and is not used.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
 use super::CaseError;
-use super::plan::{Canaries, PlannedTest, ScoredKey, SealedPlan, Statistic};
+use super::plan::{Access, Canaries, Planned, PlannedTest, ScoredKey, SealedPlan, Statistic};
+use super::route::{self, Requests};
+use crate::attribute::{Route, RouteError};
 use crate::canary::{
     Answer, Asked, Book, Contents, Evidence, EvidenceError, Fault, Matcher, OpenedKeys, Picks, Problem,
     Sequence, SiblingSet, second_reading,
@@ -28,6 +32,17 @@ use crate::stat::verdict::{Summary, TestError};
 pub struct Disclosed {
     /// The book of sibling sets.
     pub book: Contents,
+    /// Who asked for which slot; only where the plan divides slots among accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
+}
+
+/// The same, checked against the plan.
+pub(super) struct LaidOpen<'a> {
+    book: Book,
+    requests: Option<&'a Requests>,
+    /// Each suspect's answers, read once for all tests.
+    read: RefCell<BTreeMap<String, Rc<Read>>>,
 }
 
 /// One probe of a slot and what came back, as acquired.
@@ -137,16 +152,49 @@ pub enum ProbeError {
         /// What is wrong.
         problem: Problem,
     },
+    /// A plan that divides slots whose requests were not laid open, or the reverse.
+    #[error(
+        "the plan {} slots among accounts, and who asked for which slot was {} laid open",
+        if *.planned { "divides" } else { "does not divide" },
+        if *.planned { "not" } else { "nevertheless" }
+    )]
+    Requests {
+        /// Whether the plan does.
+        planned: bool,
+    },
+    /// A planned slot that nobody is said to have asked for.
+    #[error(
+        "slot {0} is in the plan, and not among the requests that were laid open: a slot that nobody asked for has 0"
+    )]
+    NoRequests(u64),
+    /// Requests that are not the plan's, or no test of a route.
+    #[error(transparent)]
+    Route(#[from] RouteError),
     /// Scores that are no evidence.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
 }
 
-/// The book that the plan names, checked; none where it names none.
+/// What the plan's canaries need, checked; none where it has none.
 ///
 /// # Errors
-/// A book that was not laid open, is another one, or has a fault.
-pub(super) fn book(plan: &SealedPlan, disclosed: Option<&Disclosed>) -> Result<Option<Book>, CaseError> {
+/// A book that was not laid open, is another one, or has a fault; requests that are missing, or not asked for.
+pub(super) fn laid_open<'d>(
+    plan: &SealedPlan,
+    disclosed: Option<&'d Disclosed>,
+) -> Result<Option<LaidOpen<'d>>, CaseError> {
+    let Some(book) = book(plan, disclosed)? else { return Ok(None) };
+    let requests = disclosed.and_then(|disclosed| disclosed.requests.as_ref());
+    let planned = plan.canaries().is_some_and(|canaries| matches!(canaries.route, Planned::Set { .. }));
+    if planned == requests.is_some() {
+        Ok(Some(LaidOpen { book, requests, read: RefCell::default() }))
+    } else {
+        Err(CaseError::Book(Box::new(ProbeError::Requests { planned })))
+    }
+}
+
+/// The book that the plan names; none where it names none.
+fn book(plan: &SealedPlan, disclosed: Option<&Disclosed>) -> Result<Option<Book>, CaseError> {
     let planned = plan.canaries().map(|canaries| canaries.book);
     let error = match (planned, disclosed) {
         (None, None) => return Ok(None),
@@ -180,12 +228,17 @@ pub fn slots(book: &Book, canaries: &Canaries) -> Result<Vec<u64>, ProbeError> {
     if open.is_empty() { Err(ProbeError::AllClosed) } else { Ok(open) }
 }
 
-/// The labels whose keys a test of the plan's canaries opens, in the order of its slots.
+/// The labels whose keys a test of the plan's canaries opens, in the order of its slots: of slots that were divided among
+/// accounts their coins too, and the picks of accounts that asked.
 ///
 /// # Errors
-/// As [`slots`].
-pub fn labels(book: &Book, canaries: &Canaries) -> Result<Vec<Label>, ProbeError> {
-    Ok(slots(book, canaries)?.into_iter().filter_map(|slot| book.label(slot)).collect())
+/// As [`slots`]; a slot without requests.
+pub fn labels(
+    book: &Book,
+    canaries: &Canaries,
+    requests: Option<&Requests>,
+) -> Result<Vec<Label>, ProbeError> {
+    labels_of(book, canaries, requests, slots(book, canaries)?)
 }
 
 /// The prompt of each probe of a slot, by the plan's rule.
@@ -193,29 +246,37 @@ pub fn prompts<'s>(set: &'s SiblingSet, canaries: &Canaries) -> impl Iterator<It
     set.prompts.iter().cycle().take(canaries.probes as usize).map(String::as_str)
 }
 
-/// Answers read without any key: what each probe named, and what a second reader made of it.
-#[derive(Debug)]
-pub(super) struct Read {
-    pub(super) asked: Vec<Asked>,
-    pub(super) readings: Readings,
+/// One suspect's answers read without any key: what each probe named, and what a second reader made of it.
+#[derive(Debug, Default)]
+struct Read {
+    asked: Vec<Asked>,
+    readings: Readings,
+}
+
+impl LaidOpen<'_> {
+    /// A suspect's rows, checked against the plan and read. A metered test may end after any slot; others ask all.
+    fn read(
+        &self,
+        canaries: &Canaries,
+        test: &PlannedTest,
+        probes: &[Probe],
+    ) -> Result<Rc<Read>, ProbeError> {
+        let metered = test.statistic == Statistic::CanaryMetered;
+        let slots = slots(&self.book, canaries)?;
+        check_order(&self.book, &slots, canaries.probes as usize, probes, metered)?;
+        if let Some(read) = self.read.borrow().get(&test.suspect) {
+            return Ok(Rc::clone(read));
+        }
+        let read = Rc::new(Read::of(&self.book, canaries, probes)?);
+        self.read.borrow_mut().insert(test.suspect.clone(), Rc::clone(&read));
+        Ok(read)
+    }
 }
 
 impl Read {
-    /// Checks the rows against the plan and reads them. A `metered` test may end after any slot; others ask all.
-    ///
-    /// # Errors
-    /// Rows that are not those of the plan, in its order.
-    pub(super) fn of(
-        book: &Book,
-        canaries: &Canaries,
-        probes: &[Probe],
-        metered: bool,
-    ) -> Result<Self, ProbeError> {
-        let each = canaries.probes as usize;
-        let slots = slots(book, canaries)?;
-        check_order(book, &slots, each, probes, metered)?;
-        let mut read = Self { asked: Vec::new(), readings: Readings::default() };
-        for rows in probes.chunks(each) {
+    fn of(book: &Book, canaries: &Canaries, probes: &[Probe]) -> Result<Self, ProbeError> {
+        let mut read = Self::default();
+        for rows in probes.chunks(canaries.probes as usize) {
             read.slot(book, canaries, rows)?;
         }
         Ok(read)
@@ -271,6 +332,14 @@ fn check_order(
     if ended { Ok(()) } else { Err(missing(probes.len())) }
 }
 
+/// What a test of canaries found.
+pub(super) struct Tested {
+    pub(super) summary: Summary,
+    pub(super) readings: Readings,
+    /// Of a test of the route.
+    pub(super) route: Option<Route>,
+}
+
 /// Tests a suspect's answers to the plan's slots under the test's epochs.
 ///
 /// # Errors
@@ -279,21 +348,33 @@ pub(super) fn test(
     plan: &SealedPlan,
     test: &PlannedTest,
     probes: &[Probe],
-    book: Option<&Book>,
+    laid_open: Option<&LaidOpen<'_>>,
     keys: &[SchemeKey],
-) -> Result<(Summary, Readings), CaseError> {
+) -> Result<Tested, CaseError> {
     let name = || test.name.clone();
     let fault = |error| CaseError::Canary { test: name(), error: Box::new(error) };
-    // A plan registers no test of canaries without naming them, and `book` has checked that it is laid open.
-    let (Some(canaries), Some(book)) = (plan.canaries(), book) else {
+    // A plan registers no test of canaries without naming them, and `laid_open` has checked that they are.
+    let (Some(canaries), Some(laid_open)) = (plan.canaries(), laid_open) else {
         return Err(CaseError::NoMaterial(name()));
     };
-    let metered = test.statistic == Statistic::CanaryMetered;
-    let Read { asked, readings } = Read::of(book, canaries, probes, metered).map_err(fault)?;
+    let LaidOpen { book, requests, .. } = laid_open;
+    let read = laid_open.read(canaries, test, probes).map_err(fault)?;
+    let (mut asked, readings) = (read.asked.clone(), read.readings);
+    let slots = asked.iter().map(|slot| slot.pick.slot).collect();
+    let labels = labels_of(book, canaries, *requests, slots).map_err(fault)?;
     let opened: Vec<OpenedKeys> =
-        test.keys.iter().map(|key| opened(test, key, book, &asked, keys)).collect::<Result<_, _>>()?;
+        test.keys.iter().map(|key| opened(test, key, &labels, keys)).collect::<Result<_, _>>()?;
     let picks: Vec<(Picks<'_>, u8)> =
         opened.iter().zip(&test.keys).map(|(opened, key)| (book.opened_picks(opened), key.weight)).collect();
+    let sealed = plan.plan().route(test, plan.sealed()).map_err(|error| fault(error.into()))?;
+    if let (Some(sealed), Some(requests), [(picks, _)]) = (sealed, requests, &picks[..]) {
+        let served = route::Served { sealed, book, picks, requests };
+        if test.access == Access::Route {
+            let (summary, route) = served.test(asked).map_err(fault)?;
+            return Ok(Tested { summary, readings, route: Some(route) });
+        }
+        asked = served.exposed(asked).map_err(fault)?;
+    }
     let each = canaries.probes as usize;
     let summary = match test.statistic.scoring() {
         Some(scoring) => {
@@ -312,24 +393,35 @@ pub(super) fn test(
         Err(TestError::NoDraws) => Summary::without_draws(None),
         other => other.map_err(|error| CaseError::Test { test: name(), error })?,
     };
-    Ok((summary, readings))
+    Ok(Tested { summary, readings, route: None })
 }
 
-/// The keys of all slots asked: a slot whose key is missing is an error, never a pick of its own.
+/// The labels of some slots, whatever the key says of them.
+fn labels_of(
+    book: &Book,
+    canaries: &Canaries,
+    requests: Option<&Requests>,
+    slots: Vec<u64>,
+) -> Result<Vec<Label>, ProbeError> {
+    match (&canaries.route, requests) {
+        (Planned::Set { value: division }, Some(requests)) => route::labels(book, division, requests, &slots),
+        _ => Ok(slots.into_iter().filter_map(|slot| book.label(slot)).collect()),
+    }
+}
+
+/// The keys of all these labels: one that is missing is an error, never a pick of its own.
 fn opened(
     test: &PlannedTest,
     key: &ScoredKey,
-    book: &Book,
-    asked: &[Asked],
+    labels: &[Label],
     keys: &[SchemeKey],
 ) -> Result<OpenedKeys, CaseError> {
     let opened = OpenedKeys::new(&key.epoch, keys);
-    let labels = asked.iter().filter_map(|slot| slot.pick.label(book));
-    for label in labels {
-        if opened.get(&label).is_none() {
+    match labels.iter().find(|label| opened.get(label).is_none()) {
+        None => Ok(opened),
+        Some(label) => {
             let (test, epoch) = (test.name.clone(), key.epoch.to_string());
-            return Err(CaseError::NoKey { test, label: label.to_string(), epoch });
+            Err(CaseError::NoKey { test, label: label.to_string(), epoch })
         }
     }
-    Ok(opened)
 }

@@ -1,12 +1,13 @@
 //! From numbers to verdicts: correction, controls and power.
 
-use super::plan::{Role, SealedPlan};
+use super::plan::{Access, Role, SealedPlan};
 use super::{Finding, Verdict};
 use crate::stat::math::{exp, ln, normal_ln_sf, normal_z, to_f64};
 use crate::stat::multiple::holm;
 
 /// Correction, power and verdicts: Holm over the registered suspects. A negative control that rejects, or the lack of an
-/// innocent that could have, leaves nothing better than inconclusive. A control is never accused.
+/// innocent that could have, leaves nothing better than inconclusive; so do slots that nobody was served and that agree with
+/// the key. A control is never accused, and a route (P4) is claimed of nobody whose exposure (P3) is not.
 pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     let family: Vec<usize> = (0..findings.len()).filter(|at| findings[*at].role.is_registered()).collect();
     let raw: Vec<f64> = family.iter().map(|at| findings[*at].verdict_ln_p).collect();
@@ -15,7 +16,7 @@ pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     }
     let ln_level = ln(plan.level());
     let strictest = ln_level - ln(to_f64((family.len() as u64).max(1)));
-    let spoilt = !standing_out(findings, ln_level).is_empty();
+    let spoilt = !standing_out(findings, ln_level).is_empty() || findings.iter().any(Finding::is_blocked);
     let judged: Vec<(Option<f64>, Verdict)> = (0..findings.len())
         .map(|at| {
             let finding = &findings[at];
@@ -33,6 +34,16 @@ pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
         .collect();
     for (finding, (power, verdict)) in findings.iter_mut().zip(judged) {
         (finding.power, finding.verdict) = (power, verdict);
+    }
+    let exposed: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.access != Access::Route && finding.verdict == Verdict::EvidenceFound)
+        .map(|finding| finding.suspect.clone())
+        .collect();
+    for finding in findings.iter_mut().filter(|finding| finding.access == Access::Route) {
+        if finding.verdict == Verdict::EvidenceFound && !exposed.contains(&finding.suspect) {
+            finding.verdict = Verdict::Inconclusive;
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::scheme::Spec;
 use crate::score::Provenance;
 use crate::token::TokenId;
 
-pub use canaries::{Canaries, PromptRule, SlotRange};
+pub use canaries::{Canaries, Division, PromptRule, SlotRange};
 pub use keys::{Mark, MarkError, ScoredKey};
 pub use planned::Planned;
 pub use registered::{Access, PlannedTest, Role, Statistic};

@@ -11,6 +11,7 @@ mod first;
 mod method;
 mod number;
 mod record;
+mod route;
 mod weaknesses;
 mod why;
 
@@ -78,6 +79,7 @@ pub fn render(input: &Input<'_>) -> String {
                 (detail::validity(&view))
                 (detail::controls(&view))
                 (canaries::section(&view))
+                (route::section(&view))
                 (why::section(&view))
                 (record::plan(&view))
                 (record::hashes(&view))
@@ -141,7 +143,7 @@ impl<'a> View<'a> {
 
     /// The mean of a finding's draws: per cent where they are coins, and the share on the pick where they are canaries.
     fn rate(&self, finding: &Finding, mean: f64) -> String {
-        if finding.access == Access::Canary { number::percent(mean, 1) } else { rate(mean, self.law()) }
+        if finding.is_of_canaries() { number::percent(mean, 1) } else { rate(mean, self.law()) }
     }
 
     fn has(&self, access: Access) -> bool {
@@ -150,7 +152,7 @@ impl<'a> View<'a> {
 
     /// Whether any test looks at token marks.
     fn has_marks(&self) -> bool {
-        self.findings().iter().any(|finding| finding.access != Access::Canary)
+        self.findings().iter().any(|finding| !finding.is_of_canaries())
     }
 
     fn rate_name(&self) -> &'static str {
@@ -163,7 +165,7 @@ impl<'a> View<'a> {
 
     fn rate_words(&self, access: Access) -> &'static str {
         match (self.law(), access) {
-            (_, Access::Canary) => "the share of scores on the siblings that the key picked",
+            (_, Access::Canary | Access::Route) => "the share of scores on the siblings that the key picked",
             (Some(Law::Bernoulli(_)), _) => "the weighted share of draws on the key's side",
             _ => "the weighted mean of the draws",
         }
@@ -207,6 +209,7 @@ fn access(access: Access) -> &'static str {
         Access::Canary => "canaries",
         Access::Distributions => "distributions",
         Access::Reading => "reading",
+        Access::Route => "canaries, by who was served (P4)",
         Access::Text => "text",
     }
 }

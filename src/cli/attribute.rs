@@ -18,7 +18,8 @@ use super::{Failure, now, output};
 use crate::attribute::{Accounts, RoutePlan, SealedRoute, SealedRouteFile, Traffic};
 use crate::canary::Book;
 use crate::case::canaries::prompts;
-use crate::case::plan::{Canaries, PromptRule};
+use crate::case::plan::{Canaries, Planned, PromptRule};
+use crate::case::route::Requests;
 use crate::key::Commitment;
 use crate::source::files::{self, Access};
 
@@ -53,6 +54,11 @@ pub(super) enum Command {
     },
     /// Climb: each rung with its p, level and what it would need, and where to abstain
     Climb(climb::Arguments),
+}
+
+/// Reads an account set and who asked for which slot, as a plan commits to them.
+pub(super) fn requests(accounts: &Path, traffic: &Path) -> Result<Requests, Failure> {
+    Ok(Requests { accounts: json(accounts, "an account set")?, traffic: traffic::read(traffic)? })
 }
 
 /// What a plan of a route commits to.
@@ -150,7 +156,8 @@ fn json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, Failure> {
 /// How a plan's slots are asked about: its prompts in turn.
 fn protocol(plan: &RoutePlan) -> Result<Canaries, Failure> {
     let probes = u32::try_from(plan.probes)?;
-    Ok(Canaries { book: plan.book, slots: Vec::new(), probes, prompts: PromptRule::InTurn })
+    let route = Planned::absent("it is the plan's own");
+    Ok(Canaries { book: plan.book, slots: Vec::new(), probes, prompts: PromptRule::InTurn, route })
 }
 
 fn probes(path: &Path, fixed: &Fixed) -> Result<(), Failure> {

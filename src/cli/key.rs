@@ -7,8 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::trace::candidates;
 use super::{Failure, canary, now, output};
-use crate::key::{Epoch, Genesis, KeyFile, Label, Secret};
+use crate::key::{Audience, Epoch, Genesis, KeyFile, Label, Secret};
 use crate::scheme::Spec;
 use crate::source::files::{self, Access};
 use crate::source::keys::{self, KeySource, Permissions};
@@ -50,6 +51,12 @@ pub(super) enum Command {
         /// A book of canaries: the key of each of its slots is committed to, in every epoch
         #[arg(long, value_name = "FILE")]
         book: Option<PathBuf>,
+        /// Of the book's slots, commit to the coins too that divide them among accounts: a plan of a route opens them
+        #[arg(long, requires = "book")]
+        arms: bool,
+        /// Of the book's slots, commit to the picks of these accounts too, one id a line: as many leaves as both multiply to
+        #[arg(long, value_name = "FILE", requires = "arms")]
+        accounts: Option<PathBuf>,
         /// Where to write genesis.json
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -108,13 +115,13 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::New { file, note } => new(file, note.clone())?,
         Command::Show { key, json } => show(key, *json)?,
-        Command::Genesis { key, tokenizer, epochs, specs, labels, book, out } => {
+        Command::Genesis { key, tokenizer, epochs, specs, labels, book, arms, accounts, out } => {
             let tokenizer = Sha256::digest(files::read(tokenizer)?).into();
             let labels: Vec<Label> = specs
                 .iter()
                 .flat_map(|spec| spec.labels(&spec.label()))
                 .chain(labels.iter().cloned())
-                .chain(slot_labels(book.as_deref())?)
+                .chain(slot_labels(book.as_deref(), *arms, accounts.as_deref())?)
                 .collect();
             let plan: Vec<_> = epochs.iter().map(|epoch| (epoch.clone(), labels.clone())).collect();
             let genesis = Genesis::new(&key.read()?.secret, tokenizer, &plan);
@@ -133,10 +140,20 @@ pub(super) fn run(command: &Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The labels of all slots of a book, those too that stay closed for a court.
-fn slot_labels(book: Option<&Path>) -> Result<Vec<Label>, Failure> {
+/// The labels of all slots of a book, those too that stay closed for a court; their coins and the picks of accounts where
+/// slots are divided.
+fn slot_labels(book: Option<&Path>, arms: bool, accounts: Option<&Path>) -> Result<Vec<Label>, Failure> {
     let Some(book) = book.map(canary::book).transpose()? else { return Ok(Vec::new()) };
-    Ok((0..book.slots()).filter_map(|slot| book.label(slot)).collect())
+    let ids = accounts.map_or_else(|| Ok(Vec::new()), candidates::ids)?;
+    let mut labels = Vec::new();
+    for label in (0..book.slots()).filter_map(|slot| book.label(slot)) {
+        if arms {
+            labels.extend([label.plant(), label.arm_of_canary()]);
+        }
+        labels.extend(ids.iter().map(|id| label.audience(Audience::Account, id)));
+        labels.push(label);
+    }
+    Ok(labels)
 }
 
 fn new(file: &Path, note: Option<String>) -> Result<(), Failure> {

@@ -7,11 +7,12 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, canary, key, now, output, plan, verdict};
+use super::{Failure, attribute, canary, key, now, output, plan, verdict};
 use crate::canary::Book;
 use crate::case::bundle::{Bundle, Parts};
 use crate::case::canaries::{Disclosed, labels};
-use crate::case::plan::{Mark, ScoredKey, SealedPlan};
+use crate::case::plan::{Canaries, Mark, Planned, ScoredKey, SealedPlan};
+use crate::case::route::Requests;
 use crate::case::{Verdict, analyse};
 use crate::key::{Epoch, Genesis, Label, Opening, SchemeKey, Secret};
 use crate::source::files;
@@ -55,6 +56,12 @@ pub(super) struct Arguments {
     /// The plan's book of canaries
     #[arg(long, value_name = "FILE")]
     book: Option<PathBuf>,
+    /// The accounts that slots were divided for, as `attribute accounts` wrote them: their ids go into the bundle
+    #[arg(long, value_name = "FILE", requires = "traffic")]
+    accounts: Option<PathBuf>,
+    /// Who asked for which slot of the plan, as `attribute traffic` wrote it
+    #[arg(long, value_name = "FILE", requires = "accounts")]
+    traffic: Option<PathBuf>,
     /// A suspect's answers to the plan's canaries: NAME=FILE.jsonl, the rows of `canary probes` each with its response
     #[arg(long = "probes", value_name = "NAME=FILE")]
     probes: Vec<String>,
@@ -87,14 +94,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     sealed.plan().check_version()?;
     let secret = arguments.key.read()?.secret;
     let book = arguments.book.as_deref().map(canary::book).transpose()?;
-    let openings = openings(&sealed, &genesis, &secret, book.as_ref())?;
+    let requests = match (&arguments.accounts, &arguments.traffic) {
+        (Some(accounts), Some(traffic)) => Some(attribute::requests(accounts, traffic)?),
+        _ => None,
+    };
+    let openings = openings(&sealed, &genesis, &secret, book.as_ref(), requests.as_ref())?;
     let keys: Vec<SchemeKey> = openings
         .iter()
         .map(|opening| genesis.verify(opening))
         .filter_map(Result::transpose)
         .collect::<Result<_, _>>()?;
     let material = material::material(arguments, &sealed)?;
-    let disclosed = book.map(|book| Disclosed { book: book.contents().clone() });
+    let disclosed = book.map(|book| Disclosed { book: book.contents().clone(), requests });
     let analysis = analyse(&sealed, &material, disclosed.as_ref(), &keys)?;
     let primary = analysis.primary();
     if let Some(path) = &arguments.bundle {
@@ -132,9 +143,15 @@ fn openings(
     genesis: &Genesis,
     secret: &Secret,
     book: Option<&Book>,
+    requests: Option<&Requests>,
 ) -> Result<Vec<Opening>, Failure> {
     let slots: Vec<Label> = match (plan.canaries(), book) {
-        (Some(canaries), Some(book)) => labels(book, canaries)?,
+        (Some(Canaries { route: Planned::Set { .. }, .. }), Some(_)) if requests.is_none() => {
+            return Err(Failure(
+                "the plan divides slots among accounts: give --accounts and --traffic".to_owned(),
+            ));
+        }
+        (Some(canaries), Some(book)) => labels(book, canaries, requests)?,
         (Some(_), None) => {
             return Err(Failure("the plan names a book of canaries: give it with --book".to_owned()));
         }

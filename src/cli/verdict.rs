@@ -62,6 +62,7 @@ pub(super) fn access(access: Access) -> &'static str {
         Access::Canary => "canaries",
         Access::Distributions => "distributions",
         Access::Reading => "reading",
+        Access::Route => "route (P4)",
         Access::Text => "text",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Probed, RouteError, SealedRoute};
 use crate::canary::{Arm, Book, EvidenceError, Picks};
@@ -11,7 +11,7 @@ use crate::stat::math::{ln, to_f64};
 use crate::stat::strata::{Stratum, stratified_ln_sf};
 
 /// The arms on slots for which both had enough requests.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
     /// Strata of class × period with slots in both arms.
     pub strata: u64,
@@ -29,7 +29,7 @@ pub struct Compared {
 }
 
 /// Recall in one arm.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArmRate {
     /// Slots.
     pub slots: u64,
@@ -44,7 +44,7 @@ pub struct ArmRate {
 }
 
 /// A ratio of what the arms show; an end that is missing is infinite.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
     /// The estimate.
     pub estimate: Option<f64>,

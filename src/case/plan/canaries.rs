@@ -6,11 +6,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::sources::seconds;
-use super::{Independence, Plan, PlanError, Planned, PlannedTest, Source};
+use super::{Access, Independence, Plan, PlanError, Planned, PlannedTest, Source, Statistic};
+use crate::attribute::{Exposure, ROUTE_FORMAT, RouteError, RoutePlan, Rungs, SealedRoute};
+use crate::canary::Arms;
 use crate::key::{Commitment, Epoch};
+use crate::stat::math::to_f64;
 
 /// The book and the probing protocol.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Canaries {
     /// SHA-256 of the book, committed to before the key picked from it.
@@ -21,6 +24,30 @@ pub struct Canaries {
     pub probes: u32,
     /// The prompt of each probe.
     pub prompts: PromptRule,
+    /// How slots were divided among accounts, where some were served apart. Then tests of canaries look at slots as they were
+    /// to be served, each under the pick of its arm.
+    pub route: Planned<Division>,
+}
+
+/// How slots were divided among the accounts under suspicion F, ordinary accounts and nobody; and what commits to F and to
+/// who asked for which slot, before the first probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Division {
+    /// [`crate::attribute::Accounts::commitment`] of F.
+    pub accounts: Commitment,
+    /// [`crate::attribute::Accounts::traffic_commitment`] of every slot of the plan.
+    pub traffic: Commitment,
+    /// The arms as they were served.
+    pub arms: Arms,
+    /// The share of slots that was planted for ordinary accounts.
+    pub rate: f64,
+    /// The share that was planted for F and for sentinels.
+    pub campaign_rate: f64,
+    /// Whether accounts of F had picks of their own.
+    pub per_account: bool,
+    /// How often a slot was planted at most, in either arm.
+    pub serve_cap: u32,
 }
 
 /// Slots of one class, counted from 0 in the order of the book.
@@ -72,9 +99,49 @@ impl Canaries {
     }
 }
 
+impl Division {
+    /// The plan of a route under the key of `epoch`: exposure by the same answers, and nobody is named.
+    fn route(&self, canaries: &Canaries, epoch: &Epoch, alpha: f64, control_alpha: f64) -> RoutePlan {
+        RoutePlan {
+            format: ROUTE_FORMAT.to_owned(),
+            book: canaries.book,
+            epoch: epoch.clone(),
+            accounts: self.accounts,
+            traffic: self.traffic,
+            arms: self.arms,
+            rate: self.rate,
+            campaign_rate: self.campaign_rate,
+            per_account: self.per_account,
+            serve_cap: self.serve_cap,
+            probes: canaries.probes as usize,
+            alpha,
+            control_alpha,
+            rungs: Rungs { exposure: Exposure::Canaries {}, campaign: None, cohorts: None, accounts: false },
+        }
+    }
+}
+
 impl SlotRange {
     fn shares_with(&self, other: &Self) -> bool {
         self.class == other.class && self.from < other.below && other.from < self.below
+    }
+}
+
+impl Plan {
+    /// The route of a test's key, sealed with this plan; none where slots were not divided. A control rejects at 0.01 over all
+    /// tests of a route.
+    pub(in crate::case) fn route(
+        &self,
+        test: &PlannedTest,
+        sealed: &str,
+    ) -> Result<Option<SealedRoute>, RouteError> {
+        let (Planned::Set { value: canaries }, Some(key)) = (&self.canaries, test.keys.first()) else {
+            return Ok(None);
+        };
+        let Planned::Set { value: division } = &canaries.route else { return Ok(None) };
+        let routes = self.tests.iter().filter(|test| test.access == Access::Route).count().max(1);
+        let control = 0.01 / to_f64(routes as u64);
+        division.route(canaries, &key.epoch, self.level(), control).seal(sealed).map(Some)
     }
 }
 
@@ -87,10 +154,43 @@ pub(super) fn check_test(plan: &Plan, test: &PlannedTest) -> Result<(), PlanErro
     if matches!(plan.matchers, Planned::Absent { .. }) {
         return wrong("a test of canaries needs the field matchers");
     }
+    check_division(plan, test, canaries)?;
     let is_book = |source: &&Source| source.sha256 == canaries.book && test.sources.contains(&source.name);
     match plan.sources.iter().find(is_book) {
         None => wrong("it lists no source that is the book (by SHA-256): say when that was committed to"),
         Some(book) => test.epochs().into_iter().try_for_each(|epoch| check_book(plan, book, epoch)),
+    }
+}
+
+/// Divided slots are tested under one key, all at once; a route beside exposure, and never in its place.
+fn check_division(plan: &Plan, test: &PlannedTest, canaries: &Canaries) -> Result<(), PlanError> {
+    let wrong = |what: &str| Err(PlanError::Field(format!("tests, {}: {what}", test.name)));
+    if matches!(canaries.route, Planned::Absent { .. }) {
+        return match test.access {
+            Access::Route => wrong("a test of the route needs the field canaries, route"),
+            _ => Ok(()),
+        };
+    }
+    if test.keys.len() > 1 {
+        return wrong("slots that were divided into arms are tested under one key: each has arms of its own");
+    }
+    if test.statistic == Statistic::CanaryMetered {
+        return wrong("slots that were divided into arms are probed to the last: leave out metered probing");
+    }
+    if let Err(error) = plan.route(test, "") {
+        return Err(PlanError::Field(format!("canaries, route, {error}")));
+    }
+    let exposure = |other: &PlannedTest| {
+        other.access != Access::Route && (&other.suspect, other.role) == (&test.suspect, test.role)
+    };
+    match test.access {
+        Access::Route if plan.tests.first() == Some(test) => wrong(
+            "the first test is the primary one, and a route is tested beside exposure (P3): put that first",
+        ),
+        Access::Route if !plan.tests.iter().any(exposure) => {
+            wrong("a route is tested beside exposure (P3): register a test of exposure of the same suspect")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -140,6 +240,7 @@ mod tests {
             slots: ranges.iter().map(range).collect(),
             probes: 1,
             prompts: PromptRule::InTurn,
+            route: Planned::absent("everybody was served alike"),
         }
     }
 

@@ -169,8 +169,11 @@ impl Plan {
         if repeats(keys) {
             return wrong("one of them is there twice: its coins would count twice");
         }
-        if keys.iter().any(|key| (key.mark == Mark::canary()) != (test.access == Access::Canary)) {
-            return wrong("the mark \"canary/1\" belongs to the access canary, a spec to the others");
+        let of_canaries = matches!(test.access, Access::Canary | Access::Route);
+        if keys.iter().any(|key| (key.mark == Mark::canary()) != of_canaries) {
+            return wrong(
+                "the mark \"canary/1\" belongs to the accesses canary and route, a spec to the others",
+            );
         }
         let specs: Vec<Spec> = keys.iter().filter_map(|key| key.mark.spec()).collect();
         if specs.iter().any(|spec| matches!(spec, Spec::Payload(_))) {
@@ -302,7 +305,7 @@ mod tests {
         let account = sealed(Statistic::Distinct, &[key(SERVED, "payload/1/w1", 1)]);
         assert!(account.unwrap_err().contains("tested by candidate"));
         let canary = sealed(Statistic::Distinct, &[key(SERVED, "canary/1", 1)]);
-        assert!(canary.unwrap_err().contains("belongs to the access canary"));
+        assert!(canary.unwrap_err().contains("belongs to the accesses canary"));
     }
 
     #[test]

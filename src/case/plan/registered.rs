@@ -16,8 +16,17 @@ pub enum Access {
     Distributions,
     /// Its answers to the probes of canary slots.
     Canary,
+    /// The same answers, by who was served the slots (claim P4).
+    Route,
     /// Its next-token distributions while it reads text marked under the scored key (adaptive).
     Reading,
+}
+
+impl Access {
+    /// The material that it looks at: a route is seen in the answers to canaries.
+    pub(in crate::case) fn material(self) -> Self {
+        if self == Self::Route { Self::Canary } else { self }
+    }
 }
 
 /// Why something is tested.
@@ -72,6 +81,9 @@ pub enum Statistic {
     CanaryCounts,
     /// Canaries: what a suspect that remembers the sibling would answer, against what it answers in general.
     CanaryRemembered,
+    /// Canaries that were served to some accounts only, against those served to others: the larger p of both halves of a
+    /// route.
+    CanaryRoute,
     /// Canaries, slot by slot in plan order, as long as one cares to ask: counts; the e-process is the verdict.
     CanaryMetered,
 }
@@ -130,6 +142,7 @@ impl Plan {
             (Access::Text, Statistic::Distinct | Statistic::RootCount | Statistic::TextResidual)
                 | (Access::Distributions, Statistic::Argmax | Statistic::GreenMass | Statistic::Residual)
                 | (Access::Reading, Statistic::ReadingMass)
+                | (Access::Route, Statistic::CanaryRoute)
                 | (
                     Access::Canary,
                     Statistic::CanaryFirst
@@ -148,7 +161,7 @@ impl Plan {
         if test.access == Access::Distributions {
             self.pool.check_rows(test)?;
         }
-        if test.access == Access::Canary {
+        if matches!(test.access, Access::Canary | Access::Route) {
             canaries::check_test(self, test)?;
         }
         if test.statistic.is_signed() {

@@ -47,7 +47,7 @@ pub(super) fn weaknesses(view: &View<'_>) -> Markup {
 }
 
 fn metered(finding: &Finding) -> bool {
-    finding.access == Access::Canary && finding.summary.method == crate::stat::verdict::TailMethod::EProcess
+    finding.is_of_canaries() && finding.summary.method == crate::stat::verdict::TailMethod::EProcess
 }
 
 fn planned<'a>(view: &'a View<'_>) -> Option<&'a Canaries> {

@@ -16,7 +16,7 @@ use crate::stat::math::{ln, log10_from_ln, to_f64};
 use crate::stat::verdict::TailMethod;
 
 pub(super) fn figures(view: &View<'_>) -> Markup {
-    let marks = view.findings().iter().filter(|finding| finding.access != Access::Canary);
+    let marks = view.findings().iter().filter(|finding| !finding.is_of_canaries());
     let bars: Vec<Bar> = marks.map(bar).collect();
     let unit = if matches!(view.law(), Some(Law::Bernoulli(_))) { Unit::Percent } else { Unit::Plain };
     html! {
@@ -51,7 +51,7 @@ fn e_values(view: &View<'_>, at: Access) -> Markup {
     let is_verdict = findings.clone().any(|finding| finding.summary.method == TailMethod::EProcess);
     let lines: Vec<Line> = findings.map(|finding| line(view.input.bundle, finding)).collect();
     let read = match at {
-        Access::Canary => "answers to probes",
+        Access::Canary | Access::Route => "answers to probes",
         Access::Distributions => "tokens of the answers at whose positions distributions were read",
         Access::Reading => "tokens of marked answers read",
         Access::Text => "tokens of answers read",
@@ -160,6 +160,7 @@ pub(super) fn statistic(statistic: Statistic) -> &'static str {
         Statistic::CanaryFirst => "canaries, first answers",
         Statistic::CanaryMetered => "canaries, metered",
         Statistic::CanaryRemembered => "canaries, remembered",
+        Statistic::CanaryRoute => "canaries, both halves of a route",
         Statistic::Distinct => "distinct",
         Statistic::GreenMass => "green mass",
         Statistic::ReadingMass => "reading mass",
@@ -211,8 +212,7 @@ pub(super) fn method(method: TailMethod) -> &'static str {
 }
 
 fn skipped(view: &View<'_>) -> Markup {
-    let marks: Vec<&Finding> =
-        view.findings().iter().filter(|finding| finding.access != Access::Canary).collect();
+    let marks: Vec<&Finding> = view.findings().iter().filter(|finding| !finding.is_of_canaries()).collect();
     if marks.is_empty() {
         return html! {};
     }

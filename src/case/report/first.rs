@@ -43,7 +43,7 @@ pub(super) fn page(view: &View<'_>) -> Markup {
             }
             div.columns {
                 (claimed(view))
-                (not_claimed())
+                (not_claimed(view))
             }
             (weaknesses::list(view))
         }
@@ -103,7 +103,7 @@ fn in_plain_words(view: &View<'_>, primary: &Finding) -> Markup {
 
 fn material_words(access: Access) -> &'static str {
     match access {
-        Access::Canary => "answers to canaries' prompts",
+        Access::Canary | Access::Route => "answers to canaries' prompts",
         Access::Distributions => "next-token probabilities",
         Access::Reading => "predictions while reading",
         Access::Text => "answers",
@@ -121,16 +121,19 @@ fn claimed(view: &View<'_>) -> Markup {
                 "copies that others made of them, or on another model that learned from them. A suspect with search or other tools "
                 "may also have read them while it answered."
             }
+            (super::route::claimed(view))
         }
     }
 }
 
-fn not_claimed() -> Markup {
+fn not_claimed(view: &View<'_>) -> Markup {
     html! {
         div {
             h3 { "What is not claimed" }
             ul {
-                li { strong { "Route (claim P4)." } " Not that it learned from answers served to particular accounts." }
+                @if super::route::found(view).is_empty() {
+                    li { strong { "Route (claim P4)." } " Not that it learned from answers served to particular accounts." }
+                }
                 li { strong { "Republication." } " Not that nobody published or passed on the answers in between." }
                 li { strong { "Intent." } " Nothing about what anybody knew or wanted, or whether a rule was broken." }
                 li {

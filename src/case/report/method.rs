@@ -133,6 +133,10 @@ fn coefficient(statistic: Statistic) -> &'static str {
             "X = f(J), J the sibling picked and f(k) the number of the slot's answers that name sibling k."
         }
         Statistic::CanaryFirst => "X = 1 where the slot's first answer names the sibling picked, else 0.",
+        Statistic::CanaryRoute => {
+            "X as for first answers, on slots that only the accounts under suspicion were to be served; and the hypergeometric tail of \
+             their hits against those on slots that ordinary accounts were to be served. The larger p of both halves counts."
+        }
         Statistic::CanaryRemembered => {
             "X = f(J), f(k) = ln(1 − ε + εL), L the likelihood ratio of a suspect that remembers sibling k and gives it in half \
              of its answers, against what it answers in general; ε = 0.05."

@@ -46,12 +46,14 @@ fn about_controls(view: &View<'_>) -> Markup {
         let innocent = |finding: &&Finding| finding.role == Role::Innocent && finding.access == access;
         view.findings().iter().any(|finding| innocent(&finding))
     };
-    let untested: Vec<&str> = [Access::Text, Access::Distributions, Access::Reading, Access::Canary]
-        .into_iter()
-        .filter(|at| view.registered().iter().any(|finding| finding.access == *at) && !tested(*at))
-        .map(access)
-        .collect();
+    let untested: Vec<&str> =
+        [Access::Text, Access::Distributions, Access::Reading, Access::Canary, Access::Route]
+            .into_iter()
+            .filter(|at| view.registered().iter().any(|finding| finding.access == *at) && !tested(*at))
+            .map(access)
+            .collect();
     html! {
+        (super::route::leaks(view))
         @if !near.is_empty() {
             li.alarm {
                 strong { "A control stands out." } " "

@@ -10,6 +10,8 @@
     reason = "a test may stop where it stands, and its numbers are no evidence"
 )]
 
+mod route;
+
 use std::sync::LazyLock;
 
 use rand_chacha::ChaCha8Rng;
@@ -59,6 +61,7 @@ fn canaries() -> Value {
                   { "class": "lesson-plan", "from": 0, "below": 40 }],
         "probes": 2,
         "prompts": "in-turn",
+        "route": absent("everybody was served alike"),
     })
 }
 
@@ -173,7 +176,7 @@ fn case(seed: u8, percent: usize) -> Case {
     let secret = Secret::from_bytes([seed; 32]);
     let epochs: [Epoch; 2] = [SERVED, UNUSED].map(|epoch| epoch.parse().unwrap());
     let mut all = vec![SPEC.parse().unwrap()];
-    all.extend(labels(&BOOK, &planned()).unwrap());
+    all.extend(labels(&BOOK, &planned(), None).unwrap());
     let genesis = Genesis::new(&secret, [9; 32], &epochs.clone().map(|epoch| (epoch, all.clone())));
     let wanted = epochs.iter().flat_map(|epoch| all[1..].iter().map(move |label| (epoch, Some(label))));
     let openings = genesis.open_all(&secret, wanted).unwrap();
@@ -187,7 +190,7 @@ fn case(seed: u8, percent: usize) -> Case {
 }
 
 fn disclosed() -> Disclosed {
-    Disclosed { book: BOOK.contents().clone() }
+    Disclosed { book: BOOK.contents().clone(), requests: None }
 }
 
 impl Case {
@@ -335,7 +338,7 @@ fn a_plan_that_breaks_a_rule_is_not_sealed() {
         let error = refused(change);
         assert!(error.contains(said), "{said:?}, but {error}");
     }
-    for field in ["book", "slots", "probes", "prompts"] {
+    for field in ["book", "slots", "probes", "prompts", "route"] {
         let error = refused(&|plan| drop(plan["canaries"]["value"].as_object_mut().unwrap().remove(field)));
         assert!(error.contains(&format!("missing field `{field}`")), "{error}");
     }

@@ -1,0 +1,144 @@
+//! The route (claim P4): who was served which canaries, what both halves and the control found, and what would explain it.
+
+use maud::{Markup, html};
+
+use super::number::{count, percent, probability, stated_log10_p};
+use super::{View, role, verdict, verdict_class};
+use crate::attribute::{ArmRate, Keyed, Ratio, Route};
+use crate::case::plan::{Division, Planned};
+use crate::case::{Finding, Verdict};
+use crate::stat::math::ln;
+
+/// Suspects of whom the route is claimed.
+pub(super) fn found<'v>(view: &'v View<'_>) -> Vec<&'v Finding> {
+    let claimed = |finding: &&Finding| finding.route.is_some() && finding.verdict == Verdict::EvidenceFound;
+    view.findings().iter().filter(claimed).collect()
+}
+
+fn division<'v>(view: &'v View<'_>) -> Option<&'v Division> {
+    let Planned::Set { value: canaries } = &view.plan.canaries else { return None };
+    match &canaries.route {
+        Planned::Set { value } => Some(value),
+        Planned::Absent { .. } => None,
+    }
+}
+
+pub(super) fn claimed(view: &View<'_>) -> Markup {
+    html! { @for (finding, route) in found(view).into_iter().filter_map(|finding| Some((finding, finding.route.as_ref()?))) {
+        p {
+            strong { "Route (claim P4)." } " That “" (finding.suspect) "” learned from answers that were served to the "
+            (accounts(view)) " accounts that the plan commits to, more than from as many that were served to others: p ≤ "
+            (probability(finding.adjusted_ln_p)) ", counted over all registered tests. "
+            (leak(route))
+            " Not that it learned from them directly: whether they, or anybody, published the answers first is not tested."
+        }
+    } }
+}
+
+/// How often answers would have to leak to explain the arms.
+fn leak(route: &Route) -> Markup {
+    html! {
+        @match route.arms.leak_ratio.at_least {
+            Some(least) if least > 0.0 => {
+                "Leakage alone explains it only if their answers got out at least " (format!("{least:.1}")) " times as often as those of "
+                "other accounts (95 % limit)."
+            }
+            _ => "How much more often their answers would have had to get out to explain it is not bounded from below.",
+        }
+    }
+}
+
+fn accounts(view: &View<'_>) -> String {
+    let requests = view.input.bundle.canaries.as_ref().and_then(|open| open.requests.as_ref());
+    requests.map_or_else(|| "unknown".to_owned(), |requests| count(requests.accounts.ids.len() as u64))
+}
+
+/// Controls that reject, said first.
+pub(super) fn leaks(view: &View<'_>) -> Markup {
+    html! { @for finding in view.findings().iter().filter(|finding| finding.is_blocked()) {
+        li.alarm {
+            strong { "Slots that nobody was served agree with the key." } " " (finding.test) ": p ≤ "
+            (probability(finding.route.as_ref().map_or(0.0, |route| route.sentinels.ln_p)))
+            " on the sentinels. Keys, the book or picks leaked, or the analysis is wrong: neither exposure nor a route is claimed of anybody."
+        }
+    } }
+}
+
+pub(super) fn section(view: &View<'_>) -> Markup {
+    let Some(division) = division(view) else { return html! {} };
+    let routes = || view.findings().iter().filter_map(|finding| Some((finding, finding.route.as_ref()?)));
+    html! {
+        section {
+            h2 { "Route" }
+            p {
+                "A coin of the key put each slot into one of three arms before anybody asked: " (percent(division.arms.campaign, 1))
+                " of the slots were for the accounts under suspicion alone, " (percent(division.arms.sentinel, 1)) " for nobody outside "
+                "(sentinels), the rest for ordinary accounts; each was planted at most " (division.serve_cap) " times. The plan commits to "
+                (accounts(view)) " accounts " code.hash { (division.accounts) } " and to who asked for which slot "
+                code.hash { (division.traffic) } ", before the first probe. Where a plan divides slots, exposure (P3) is tested on those that "
+                "anybody outside was to be served, each under the pick of its arm."
+            }
+            @if routes().next().is_some() {
+                (halves(view))
+                (ratios(view))
+            } @else {
+                p { "No route was tested." }
+            }
+        }
+    }
+}
+
+fn halves(view: &View<'_>) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr {
+                th { "Test" } th { "Role" } th { "Slots of the accounts: hits, by chance" } th.n { "log₁₀\u{a0}p" }
+                th { "Arms: theirs, others'" } th.n { "log₁₀\u{a0}p" } th { "Sentinels: hits, by chance" } th.n { "log₁₀\u{a0}p" } th { "Verdict" }
+            } }
+            tbody { @for finding in view.findings() { @if let Some(route) = &finding.route {
+                tr {
+                    th scope="row" { (finding.test) }
+                    td { (role(finding.role)) }
+                    td { (keyed(&route.keyed)) }
+                    td.n { (stated_log10_p(route.keyed.ln_p)) }
+                    td { (arm(&route.arms.campaign)) "; " (arm(&route.arms.ordinary)) }
+                    td.n { (stated_log10_p(route.arms.ln_p)) }
+                    td { (keyed(&route.sentinels)) }
+                    td.n { (stated_log10_p(route.sentinels.ln_p)) }
+                    td { span class=(verdict_class(finding.verdict)) { (verdict(finding.verdict)) } }
+                }
+            } } }
+        } }
+        p.small {
+            "Both halves must reject, so the larger p counts. The first asks whether the suspect names what the key picked for these "
+            "accounts; a suspect that read what they published does too. The second compares their arm with the ordinary one on slots that both "
+            "asked for at least as often as the cap, within class and period: a suspect that learned from everybody's answers alike names as "
+            "many in either. A sentinel that agrees blocks every claim (level 0.01 over all tests of a route)."
+        }
+    }
+}
+
+fn keyed(keyed: &Keyed) -> Markup {
+    html! { (count(keyed.hits)) " of " (count(keyed.draws)) ", " (format!("{:.1}", keyed.expected)) }
+}
+
+fn arm(arm: &ArmRate) -> Markup {
+    html! { (count(arm.hits)) " of " (count(arm.slots)) }
+}
+
+fn ratios(view: &View<'_>) -> Markup {
+    html! {
+        ul { @for finding in view.findings() { @if let Some(route) = &finding.route {
+            li {
+                (finding.test) ": hits per slot, theirs to others' " (ratio(&route.arms.rate_ratio)) "; leaks that would explain the "
+                "difference, theirs to others' " (ratio(&route.arms.leak_ratio)) "."
+            }
+        } } }
+        p.small { "Each with its 95 % interval; ∞ where the other arm shows nothing above chance. Level α = " (probability(ln(view.plan.level()))) "." }
+    }
+}
+
+fn ratio(ratio: &Ratio) -> Markup {
+    let end = |end: Option<f64>| end.map_or_else(|| "∞".to_owned(), |end| format!("{end:.1}"));
+    html! { (end(ratio.estimate)) " (" (end(ratio.at_least)) " to " (end(ratio.at_most)) ")" }
+}
