@@ -16,7 +16,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::CaseError;
-use super::plan::{Access, Canaries, Planned, PlannedTest, ScoredKey, SealedPlan, Statistic};
+use super::plan::{Access, Canaries, Planned, PlannedTest, ScoredKey, SealedPlan, SlotRange, Statistic};
 use super::route::{self, Requests};
 use crate::attribute::{Route, RouteError};
 use crate::canary::{
@@ -215,9 +215,9 @@ fn book(plan: &SealedPlan, disclosed: Option<&Disclosed>) -> Result<Option<Book>
 ///
 /// # Errors
 /// A range beyond its class, or nothing left.
-pub fn slots(book: &Book, canaries: &Canaries) -> Result<Vec<u64>, ProbeError> {
+pub fn slots(book: &Book, ranges: &[SlotRange]) -> Result<Vec<u64>, ProbeError> {
     let mut open = Vec::new();
-    for range in &canaries.slots {
+    for range in ranges {
         let all: Vec<u64> = book.of_class(&range.class).collect();
         let Some(planned) = all.get(range.from as usize..range.below as usize) else {
             let (class, slots) = (range.class.clone(), all.len() as u64);
@@ -238,7 +238,7 @@ pub fn labels(
     canaries: &Canaries,
     requests: Option<&Requests>,
 ) -> Result<Vec<Label>, ProbeError> {
-    labels_of(book, canaries, requests, slots(book, canaries)?)
+    labels_of(book, canaries, requests, slots(book, &canaries.slots)?)
 }
 
 /// The prompt of each probe of a slot, by the plan's rule.
@@ -262,7 +262,7 @@ impl LaidOpen<'_> {
         probes: &[Probe],
     ) -> Result<Rc<Read>, ProbeError> {
         let metered = test.statistic == Statistic::CanaryMetered;
-        let slots = slots(&self.book, canaries)?;
+        let slots = slots(&self.book, &canaries.slots)?;
         check_order(&self.book, &slots, canaries.probes as usize, probes, metered)?;
         if let Some(read) = self.read.borrow().get(&test.suspect) {
             return Ok(Rc::clone(read));

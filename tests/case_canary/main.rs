@@ -150,7 +150,7 @@ fn answers(served: &EpochKey, percent: usize, seed: u64) -> Vec<Probe> {
     let mut chance = Chance(ChaCha8Rng::seed_from_u64(seed));
     let picks = BOOK.picks(served);
     let mut probes = Vec::new();
-    for slot in slots(&BOOK, &planned()).unwrap() {
+    for slot in slots(&BOOK, &planned().slots).unwrap() {
         let set = BOOK.set(slot).unwrap();
         let remembers = chance.below(100) < percent;
         for prompt in prompts(&set, &planned()) {
@@ -259,7 +259,7 @@ fn a_suspect_that_remembers_nothing_is_no_evidence() {
 fn an_innocent_stays_within_the_level_under_many_keys() {
     let mut planned = planned();
     planned.slots[0].below = 60;
-    let few = slots(&BOOK, &planned).unwrap();
+    let few = slots(&BOOK, &planned.slots).unwrap();
     for statistic in ["canary-first", "canary-counts", "canary-remembered", "canary-metered"] {
         let mut rejected = 0;
         for seed in 0..60 {
@@ -496,7 +496,7 @@ fn a_bundle_verifies_and_any_damaged_field_is_named() {
 #[test]
 fn what_an_editor_would_change_is_found_with_every_digest_made_to_fit() {
     let bundle = case(1, 50).bundle();
-    let picked = BOOK.set(slots(&BOOK, &planned()).unwrap()[0]).unwrap();
+    let picked = BOOK.set(slots(&BOOK, &planned().slots).unwrap()[0]).unwrap();
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut bundle = bundle.clone();
         change(&mut bundle);

@@ -51,7 +51,7 @@ fn traffic(canaries: &Canaries) -> Vec<Traffic> {
         let period = format!("week {}", slot % 2);
         Traffic { slot, period, campaign, ordinary: 3 + chance.below(4) as u32 }
     };
-    slots(&BOOK, canaries).unwrap().into_iter().map(one).collect()
+    slots(&BOOK, &canaries.slots).unwrap().into_iter().map(one).collect()
 }
 
 fn divided(seed: u8, below: u32, per_account: bool) -> Divided {
@@ -181,12 +181,9 @@ fn verdicts(analysis: &Analysis) -> Vec<Verdict> {
 fn a_thief_is_told_from_those_who_came_by_answers_otherwise() {
     let divided = divided(1, 200, false);
     // Exposure and route of the suspect: one that learned from F's answers, from those of others, from everybody's alike.
-    for (recall, wanted) in [
-        (THIEF, [true, true]),
-        (LEAK, [true, false]),
-        (CRAWLER, [true, false]),
-        (NOTHING, [false, false]),
-    ] {
+    for (recall, wanted) in
+        [(THIEF, [true, true]), (LEAK, [true, false]), (CRAWLER, [true, false]), (NOTHING, [false, false])]
+    {
         let analysis = divided.analysed(recall).unwrap();
         let found: Vec<bool> =
             verdicts(&analysis).into_iter().map(|verdict| verdict == Verdict::EvidenceFound).collect();

@@ -53,25 +53,33 @@ fn example(folder: &Path) -> Value {
 
 /// What comes back: a suspect that learned says in every other slot what the key picked; others say the first sibling.
 fn answered(folder: &Path, suspect: &str, learned: bool) {
+    answered_by(folder, suspect, &|_, slot| learned && slot.is_multiple_of(2));
+}
+
+/// The same of slots in arms that it learned from.
+fn answered_by(folder: &Path, suspect: &str, learned: &dyn Fn(&str, u64) -> bool) {
     let probes: Vec<Value> =
         fs::read_to_string(folder.join("probes.jsonl")).unwrap().lines().map(parsed).collect();
     let slots: Vec<String> = probes.iter().map(|probe| probe["slot"].to_string()).collect();
     let slots = slots.iter().map(String::as_str);
     let keyed = ["canary", "assign", "--book", "book.json", "--key", "k.json", "--epoch", SERVED];
     let assigned = parsed(&fine(folder, &keyed.into_iter().chain(slots).collect::<Vec<_>>()));
-    let picks: std::collections::BTreeMap<u64, usize> = assigned["slots"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|slot| {
-            (slot["slot"].as_u64().unwrap(), usize::try_from(slot["pick"].as_u64().unwrap()).unwrap())
-        })
-        .collect();
+    let arm = |slot: &Value| match ARMS.of(slot["arm_number"].as_str().unwrap().parse().unwrap()) {
+        taggant::canary::Arm::Campaign => "campaign",
+        _ => "others",
+    };
+    let said = |slot: &Value| {
+        let pick = usize::try_from(slot["pick"].as_u64().unwrap()).unwrap();
+        let number = slot["slot"].as_u64().unwrap();
+        (number, if learned(arm(slot), number) { pick } else { 0 })
+    };
+    let picks: std::collections::BTreeMap<u64, usize> =
+        assigned["slots"].as_array().unwrap().iter().map(said).collect();
     let text = fs::read_to_string(folder.join("book.json")).unwrap();
     let book = taggant::canary::Book::parse("book.json", &text).unwrap();
     let answers = probes.iter().map(|probe| {
         let slot = probe["slot"].as_u64().unwrap();
-        let said = if learned && slot.is_multiple_of(2) { picks[&slot] } else { 0 };
+        let said = picks[&slot];
         let mut row = probe.clone();
         row["response"] = format!("Let me think. {}", book.set(slot).unwrap().siblings[said].says).into();
         row
@@ -133,6 +141,93 @@ fn a_plan_with_canaries_is_sealed_probed_tested_and_checked() {
     refused(&["canary", "probes", "--book", "other.json", "sealed.json"], &["sealed.json", "other.json"]);
     let other: Vec<&str> = TEST.map(|word| if word == "book.json" { "other.json" } else { word }).to_vec();
     refused(&other, &[]);
+}
+
+/// The same with slots divided among accounts: who asked for which is committed to and laid open, and the route is a finding.
+#[test]
+fn a_plan_with_a_route_is_sealed_tested_and_checked() {
+    let folder = planned("case-route");
+    let genesis =
+        ["key", "genesis", "--key", "k.json", "--tokenizer", "tokenizer.json", "--book", "book.json"];
+    let epochs = ["--arms", "--epoch", SERVED, "--epoch", "2026-q4-unused", "--out", "genesis.json"];
+    fine(&folder, &[&genesis[..], &epochs].concat());
+    fs::write(folder.join("ids.txt"), "one\ntwo\nthree\n").unwrap();
+    let accounts = fine(&folder, &["attribute", "accounts", "ids.txt", "--out", "accounts.json"]);
+    fs::write(folder.join("requests.jsonl"), requests(&folder)).unwrap();
+    let mut plan = example(&folder);
+    fs::write(folder.join("plan.json"), plan.to_string()).unwrap();
+    let count =
+        ["attribute", "traffic", "--book", "book.json", "--accounts", "accounts.json", "--plan", "plan.json"];
+    let traffic = fine(&folder, &[&count[..], &["--out", "counted.jsonl", "requests.jsonl"]].concat());
+    let text = fs::read_to_string(folder.join("counted.jsonl")).unwrap();
+    let (asked, planned): (Vec<Value>, Vec<Value>) =
+        text.lines().map(parsed).partition(|slot| slot["ordinary"] != 0);
+    assert!(asked.len() > 100 && planned.len() > 10, "{} and {}: {traffic}", asked.len(), planned.len());
+    plan["canaries"]["value"]["route"] = json!({ "value": {
+        "accounts": accounts.split_whitespace().nth(1), "traffic": traffic.split_whitespace().nth(1),
+        "arms": ARMS, "rate": 1.0, "campaign_rate": 1.0, "per_account": false, "serve_cap": 2,
+    } });
+    let exposure = plan["tests"].as_array().unwrap().clone();
+    for mut test in exposure {
+        test["name"] = format!("{}, route", test["name"].as_str().unwrap()).into();
+        test["access"] = "route".into();
+        test["statistic"] = "canary-route".into();
+        plan["tests"].as_array_mut().unwrap().push(test);
+    }
+    fs::write(folder.join("plan.json"), plan.to_string()).unwrap();
+    fine(&folder, &["plan", "seal", "plan.json", "--genesis", "genesis.json", "--out", "sealed.json"]);
+    let probes = fine(&folder, &["canary", "probes", "--book", "book.json", "sealed.json"]);
+    fs::write(folder.join("probes.jsonl"), &probes).unwrap();
+    for (suspect, learned) in [("suspect", true), ("student", true), ("innocent", false)] {
+        let from = |arm: &str, _| learned && arm == "campaign";
+        answered_by(&folder, suspect, &from);
+    }
+    let given = ["suspect", "student", "innocent"].map(|name| format!("{name}={name}.jsonl"));
+    let given: Vec<&str> = given.iter().flat_map(|file| ["--probes", file]).collect();
+    let laid_open =
+        ["--accounts", "accounts.json", "--traffic", "counted.jsonl", "--bundle", "bundle.json", "--json"];
+    let found = taggant(&folder, &[&TEST[..], &given, &laid_open].concat());
+    assert_eq!(found.status.code(), Some(0), "{}", said(&found));
+    let found = parsed(&String::from_utf8(found.stdout).unwrap());
+    let findings = found["findings"].as_array().unwrap();
+    let verdict = |test: &str| {
+        let finding = findings.iter().find(|finding| finding["test"] == test).unwrap();
+        finding["verdict"].as_str().unwrap().to_owned()
+    };
+    for (test, claimed) in [("suspect", true), ("suspect, route", true), ("innocent, route", false)] {
+        assert_eq!(verdict(test) == "evidence-found", claimed, "{test}: {found:#}");
+    }
+    let check = ["case", "check", "bundle.json", "--genesis", "genesis.json", "--seal", "sealed.json"];
+    assert!(fine(&folder, &check).contains("verified"));
+    fine(&folder, &["case", "report", "bundle.json", "--out", "report.html"]);
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    for said in [
+        "Route (claim P4).",
+        "whether they, or anybody, published the answers first is not tested",
+        "Sentinels",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(!page.contains("Not that it learned from answers served to particular accounts"));
+    let without = taggant(&folder, &[&TEST[..], &given].concat());
+    assert!(said(&without).contains("give --accounts and --traffic"), "{}", said(&without));
+}
+
+const ARMS: taggant::canary::Arms = taggant::canary::Arms { campaign: 0.45, sentinel: 0.1 };
+
+/// Prompts of every set but each tenth, each from two accounts under suspicion, twice from ordinary ones and once from nobody.
+fn requests(folder: &Path) -> String {
+    let text = fs::read_to_string(folder.join("book.json")).unwrap();
+    let book = taggant::canary::Book::parse("book.json", &text).unwrap();
+    let sets = (0..book.slots()).filter(|slot| slot % 10 > 0).filter_map(|slot| book.set(slot));
+    let mut rows = Vec::new();
+    for set in sets {
+        for account in ["one", "two", "four", "five"] {
+            rows.push(json!({ "id": rows.len().to_string(), "prompt": set.prompts[0], "account": account,
+                              "period": "2026-w41" }));
+        }
+    }
+    lines(rows.into_iter())
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Half (b) of a route: the arms against each other, within class × period.
+//! Half (b) of a route: the arms against each other, within class × period; sets written one by one are a class by language.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ impl SealedRoute {
         picks: &Picks<'_>,
         probed: &[Probed],
     ) -> Result<Compared, RouteError> {
-        let mut strata: BTreeMap<(&str, u32, &str), Stratum> = BTreeMap::new();
+        let mut strata: BTreeMap<(Class<'_>, u32, &str), Stratum> = BTreeMap::new();
         let (mut campaign, mut ordinary) = (Count::default(), Count::default());
         for slot in probed.iter().filter(|slot| self.is_comparable(picks, slot)) {
             let at = slot.traffic.slot;
@@ -72,7 +72,7 @@ impl SealedRoute {
                 Arm::Ordinary => (0, &mut ordinary),
                 Arm::Sentinel => continue,
             };
-            let (Some(class), Some(siblings)) = (book.class(at), book.siblings(at)) else {
+            let (Some(class), Some(siblings)) = (Class::of(book, at), book.siblings(at)) else {
                 return Err(EvidenceError::Unknown(at).into());
             };
             if book.is_closed(at) {
@@ -105,6 +105,24 @@ impl SealedRoute {
     fn is_comparable(&self, picks: &Picks<'_>, slot: &Probed) -> bool {
         let either = self.plan.rate.min(self.plan.campaign_rate);
         slot.traffic.is_comparable(self.plan.serve_cap) && picks.plants(slot.traffic.slot, either)
+    }
+}
+
+/// What slots are compared within. Any classes that no key has a say in would do: the coin of each slot is one of its own. A
+/// set that was written by itself is a class by itself, in which nothing could be compared, so those of a language are one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class<'a> {
+    Made(&'a str),
+    Written { language: &'a str },
+}
+
+impl<'a> Class<'a> {
+    fn of(book: &'a Book, slot: u64) -> Option<Self> {
+        let written = usize::try_from(slot).ok().and_then(|at| book.contents().sets.get(at));
+        match written {
+            Some(set) => Some(Self::Written { language: &set.language }),
+            None => book.class(slot).map(Self::Made),
+        }
     }
 }
 

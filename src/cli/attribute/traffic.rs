@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::super::canary::book;
 use super::super::{Failure, output, rows};
 use crate::attribute::{Accounts, Traffic};
-use crate::canary::{Arms, CanaryBook, Policy, Request};
+use crate::canary::{Arms, Book, CanaryBook, Policy, Request};
+use crate::case::canaries::slots;
+use crate::case::plan::SlotRange;
 use crate::key::Secret;
 use crate::source::files::{self, Access};
 use crate::source::text::{BadLines, Kind, Prompt, Row};
@@ -22,6 +24,10 @@ pub(in super::super) struct Arguments {
     /// The accounts under suspicion, as `attribute accounts` wrote them
     #[arg(long, value_name = "FILE")]
     accounts: PathBuf,
+    /// List the slots of this plan (taggant-plan/1, whatever else is still open in it), those too that nobody asked for, and no
+    /// others: what its field canaries, route commits to
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
     /// Where to write who asked for which slot
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -38,17 +44,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let nobody = Secret::from_bytes([0; 32]).epoch_key(&"none".parse()?);
     let policy = Policy { rate: 0.0, campaign_rate: 0.0, arms: Arms::default(), per_account: false };
     let canaries = CanaryBook::new(book(&arguments.book)?, nobody, policy)?;
-    let mut slots: BTreeMap<u64, Traffic> = BTreeMap::new();
+    let mut asked_for: BTreeMap<u64, Traffic> = BTreeMap::new();
     let (mut elsewhere, mut closed) = (0, 0);
     for row in &rows {
         let asked = Asked::of(row)?;
         match canaries.slot(&asked.request) {
             Err(_) => elsewhere += 1,
             Ok(slot) if canaries.book().is_closed(slot) => closed += 1,
-            Ok(slot) => asked.count(slot, &accounts, &mut slots),
+            Ok(slot) => asked.count(slot, &accounts, &mut asked_for),
         }
     }
-    let traffic: Vec<Traffic> = slots.into_values().collect();
+    let mut unplanned = 0;
+    if let Some(plan) = &arguments.plan {
+        let mut planned = BTreeMap::new();
+        for slot in planned_slots(canaries.book(), plan)? {
+            planned.insert(slot, asked_for.remove(&slot).unwrap_or_else(|| asked_by_nobody(slot, "none")));
+        }
+        unplanned = asked_for.len();
+        asked_for = planned;
+    }
+    let traffic: Vec<Traffic> = asked_for.into_values().collect();
     if traffic.is_empty() {
         return Err(Failure(format!(
             "{}: no request belongs to a slot of the book",
@@ -62,7 +77,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         "{elsewhere} of {} requests belong to no slot, {closed} to slots that stay closed for a court's replication.",
         rows.len()
     ));
+    if unplanned > 0 {
+        output::talk(&format!("{unplanned} slots that were asked for are not among those of the plan."));
+    }
     Ok(())
+}
+
+/// The open slots of a plan's ranges.
+fn planned_slots(book: &Book, plan: &Path) -> Result<Vec<u64>, Failure> {
+    let wrong = |what: String| Failure(format!("{}: {what}", plan.display()));
+    let text = files::read_text(plan)?;
+    let mut draft: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let ranges = draft.pointer_mut("/canaries/value/slots").map(Value::take).unwrap_or_default();
+    let ranges: Vec<SlotRange> = serde_json::from_value(ranges)
+        .map_err(|error| wrong(format!("field canaries, value, slots: {error}")))?;
+    slots(book, &ranges).map_err(|error| wrong(error.to_string()))
+}
+
+fn asked_by_nobody(slot: u64, period: &str) -> Traffic {
+    Traffic { slot, period: period.to_owned(), campaign: BTreeMap::new(), ordinary: 0 }
 }
 
 /// One request.
@@ -97,12 +130,7 @@ impl<'a> Asked<'a> {
 
     /// A slot belongs to the period in which it was asked for first: the order of requests decides, and no key.
     fn count(&self, slot: u64, accounts: &Accounts, slots: &mut BTreeMap<u64, Traffic>) {
-        let traffic = slots.entry(slot).or_insert_with(|| Traffic {
-            slot,
-            period: self.period.to_owned(),
-            campaign: BTreeMap::new(),
-            ordinary: 0,
-        });
+        let traffic = slots.entry(slot).or_insert_with(|| asked_by_nobody(slot, self.period));
         match accounts.ids.get(self.account) {
             Some(id) => *traffic.campaign.entry(id.clone()).or_default() += 1,
             None => traffic.ordinary += u32::from(!self.sentinel),

@@ -32,7 +32,7 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             book.sha256()
         )));
     }
-    for slot in slots(&book, canaries).map_err(|error| wrong(error.to_string()))? {
+    for slot in slots(&book, &canaries.slots).map_err(|error| wrong(error.to_string()))? {
         let Some(set) = book.set(slot) else { continue };
         for prompt in prompts(&set, canaries) {
             output::line(&json!({ "slot": slot, "prompt": prompt }).to_string())?;
