@@ -51,7 +51,7 @@ pub use matching::{Answer, Matcher, second_reading};
 pub use refuse::refused;
 pub use respond::{
     Account, Arm, Arms, CanaryBook, Outcome, Plant, Policy, PolicyError, Record, Refusal, Request, Response,
-    Role,
+    Role, Served,
 };
 pub use set::{Family, Sibling, SiblingSet};
 pub use twins::{Liked, Ranks, Sampling, twins};

@@ -14,6 +14,7 @@ pub mod canaries;
 pub mod decoys;
 pub mod figure;
 mod judge;
+pub mod likelihoods;
 pub mod material;
 pub mod plan;
 mod prompts;
@@ -109,7 +110,7 @@ impl Finding {
 
     /// Whether it looks at answers to canaries.
     pub fn is_of_canaries(&self) -> bool {
-        matches!(self.access, Access::Canary | Access::Route)
+        self.access.is_of_canaries()
     }
 
     /// Whether slots that nobody outside was served agree with the key: then keys, books or picks leaked.
@@ -280,6 +281,10 @@ fn found(
             let Tested { summary, readings, route } = canaries::test(plan, test, probes, laid_open, keys)?;
             (summary, Skipped::default(), Some(readings), route)
         }
+        Content::Likelihoods(rows) => {
+            let (summary, route) = likelihoods::test(plan, test, rows, laid_open, keys)?;
+            (summary, Skipped::default(), None, route)
+        }
         _ => {
             let schemes = schemes(test, keys)?;
             prompts::check(plan, test, material, &schemes)?;
@@ -312,7 +317,7 @@ fn found(
 fn material_of<'m>(test: &PlannedTest, material: &'m [Material]) -> Result<&'m Material, CaseError> {
     let mut mine = material
         .iter()
-        .filter(|material| material.suspect == test.suspect && material.access() == test.access.material());
+        .filter(|material| material.suspect == test.suspect && material.access() == test.material());
     match (mine.next(), mine.next()) {
         (Some(material), None) => Ok(material),
         (None, _) => Err(CaseError::NoMaterial(test.name.clone())),

@@ -123,6 +123,25 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
+/// How often each slot was planted, and how often it may be: arms are compared at equal exposure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    cap: u32,
+    planted: HashMap<u64, u32>,
+}
+
+impl Served {
+    /// Nothing planted yet; each slot may be `cap` times, whoever asks.
+    pub fn up_to(cap: u32) -> Self {
+        Self { cap, planted: HashMap::new() }
+    }
+
+    /// How often a slot was planted.
+    pub fn times(&self, slot: u64) -> u32 {
+        self.planted.get(&slot).copied().unwrap_or(0)
+    }
+}
+
 /// What was done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -131,6 +150,8 @@ pub enum Outcome {
     Failed(Refusal),
     /// No canary belongs here.
     Ineligible(Refusal),
+    /// Eligible and chosen, but planted as often as the cap allows already.
+    Capped,
     /// Planted.
     Planted,
     /// Eligible, and the key's coin says no.
@@ -284,9 +305,35 @@ impl CanaryBook {
         Response { plant, record: self.record(Outcome::Planted, Some(pick), Some(arm), digest) }
     }
 
-    /// Whether `record` is what this book, key and policy make of the request.
+    /// The same, unless the slot was planted as often as `served` allows: then the answer stays as it is. What is planted is
+    /// counted.
+    pub fn respond_within(
+        &self,
+        served: &mut Served,
+        request: &Request<'_>,
+        account: &Account<'_>,
+    ) -> Response {
+        let mut response = self.respond(request, account);
+        if let (Outcome::Planted, Some(pick)) = (response.record.outcome, &response.record.pick) {
+            let planted = served.planted.entry(pick.slot).or_default();
+            if *planted < served.cap {
+                *planted += 1;
+            } else {
+                response.plant = None;
+                response.record.outcome = Outcome::Capped;
+            }
+        }
+        response
+    }
+
+    /// Whether `record` is what this book, key and policy make of the request. Of a slot that had been planted often enough they
+    /// say what would have been done otherwise.
     pub fn replays(&self, record: &Record, request: &Request<'_>, account: &Account<'_>) -> bool {
-        self.respond(request, account).record == *record
+        let mut again = self.respond(request, account).record;
+        if record.outcome == Outcome::Capped && again.outcome == Outcome::Planted {
+            again.outcome = Outcome::Capped;
+        }
+        again == *record
     }
 
     /// The slot that a request belongs to: no key, no account, no pick.

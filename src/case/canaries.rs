@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CaseError;
 use super::plan::{Access, Canaries, Planned, PlannedTest, ScoredKey, SealedPlan, SlotRange, Statistic};
-use super::route::{self, Requests};
+use super::route::{self, Requests, Served};
 use crate::attribute::{Route, RouteError};
 use crate::canary::{
     Answer, Asked, Book, Contents, Evidence, EvidenceError, Fault, Matcher, OpenedKeys, Picks, Problem,
@@ -39,7 +39,7 @@ pub struct Disclosed {
 
 /// The same, checked against the plan.
 pub(super) struct LaidOpen<'a> {
-    book: Book,
+    pub(super) book: Book,
     requests: Option<&'a Requests>,
     /// Each suspect's answers, read once for all tests.
     read: RefCell<BTreeMap<String, Rc<Read>>>,
@@ -167,6 +167,35 @@ pub enum ProbeError {
         "slot {0} is in the plan, and not among the requests that were laid open: a slot that nobody asked for has 0"
     )]
     NoRequests(u64),
+    /// Likelihoods of other slots than planned, or in another order.
+    #[error(
+        "row {row} is of slot {found}, and the plan has slot {planned} there: every open slot of its ranges, in their order"
+    )]
+    Row {
+        /// The row, from 0.
+        row: usize,
+        /// Its slot.
+        found: u64,
+        /// The plan's.
+        planned: u64,
+    },
+    /// Fewer rows of likelihoods than slots, or more.
+    #[error("{found} rows of likelihoods, and the plan has {planned} slots")]
+    Rows {
+        /// The rows.
+        found: usize,
+        /// The slots.
+        planned: usize,
+    },
+    /// A reference that the plan does not name, or none where it does.
+    #[error(
+        "slot {slot}: twins are ranked beside a reference if, and only if, the plan names one and the test lists it (\"reference_ln_p\"); \
+         other slots are not"
+    )]
+    Beside {
+        /// The slot.
+        slot: u64,
+    },
     /// Requests that are not the plan's, or no test of a route.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -254,6 +283,46 @@ struct Read {
 }
 
 impl LaidOpen<'_> {
+    /// What each of a test's keys says of these slots: every label of theirs. One that is missing is an error, never a pick of
+    /// its own.
+    pub(super) fn opened(
+        &self,
+        canaries: &Canaries,
+        test: &PlannedTest,
+        slots: Vec<u64>,
+        keys: &[SchemeKey],
+    ) -> Result<Vec<OpenedKeys>, CaseError> {
+        let labels =
+            labels_of(&self.book, canaries, self.requests, slots).map_err(|error| fault(test, error))?;
+        let of = |key: &ScoredKey| {
+            let opened = OpenedKeys::new(&key.epoch, keys);
+            match labels.iter().find(|label| opened.get(label).is_none()) {
+                None => Ok(opened),
+                Some(label) => {
+                    let (test, epoch) = (test.name.clone(), key.epoch.to_string());
+                    Err(CaseError::NoKey { test, label: label.to_string(), epoch })
+                }
+            }
+        };
+        test.keys.iter().map(of).collect()
+    }
+
+    /// Who was to be served what under a test's key; none where slots were not divided.
+    pub(super) fn served<'s>(
+        &'s self,
+        plan: &SealedPlan,
+        test: &PlannedTest,
+        picks: &'s [(Picks<'s>, u8)],
+    ) -> Result<Option<Served<'s>>, CaseError> {
+        let sealed = plan.plan().route(test, plan.sealed()).map_err(|error| fault(test, error.into()))?;
+        Ok(match (sealed, self.requests, picks) {
+            (Some(sealed), Some(requests), [(picks, _)]) => {
+                Some(Served { sealed, book: &self.book, picks, requests })
+            }
+            _ => None,
+        })
+    }
+
     /// A suspect's rows, checked against the plan and read. A metered test may end after any slot; others ask all.
     fn read(
         &self,
@@ -332,6 +401,10 @@ fn check_order(
     if ended { Ok(()) } else { Err(missing(probes.len())) }
 }
 
+pub(super) fn fault(test: &PlannedTest, error: ProbeError) -> CaseError {
+    CaseError::Canary { test: test.name.clone(), error: Box::new(error) }
+}
+
 /// What a test of canaries found.
 pub(super) struct Tested {
     pub(super) summary: Summary,
@@ -352,23 +425,19 @@ pub(super) fn test(
     keys: &[SchemeKey],
 ) -> Result<Tested, CaseError> {
     let name = || test.name.clone();
-    let fault = |error| CaseError::Canary { test: name(), error: Box::new(error) };
+    let fault = |error| fault(test, error);
     // A plan registers no test of canaries without naming them, and `laid_open` has checked that they are.
     let (Some(canaries), Some(laid_open)) = (plan.canaries(), laid_open) else {
         return Err(CaseError::NoMaterial(name()));
     };
-    let LaidOpen { book, requests, .. } = laid_open;
+    let book = &laid_open.book;
     let read = laid_open.read(canaries, test, probes).map_err(fault)?;
     let (mut asked, readings) = (read.asked.clone(), read.readings);
     let slots = asked.iter().map(|slot| slot.pick.slot).collect();
-    let labels = labels_of(book, canaries, *requests, slots).map_err(fault)?;
-    let opened: Vec<OpenedKeys> =
-        test.keys.iter().map(|key| opened(test, key, &labels, keys)).collect::<Result<_, _>>()?;
+    let opened = laid_open.opened(canaries, test, slots, keys)?;
     let picks: Vec<(Picks<'_>, u8)> =
         opened.iter().zip(&test.keys).map(|(opened, key)| (book.opened_picks(opened), key.weight)).collect();
-    let sealed = plan.plan().route(test, plan.sealed()).map_err(|error| fault(error.into()))?;
-    if let (Some(sealed), Some(requests), [(picks, _)]) = (sealed, requests, &picks[..]) {
-        let served = route::Served { sealed, book, picks, requests };
+    if let Some(served) = laid_open.served(plan, test, &picks)? {
         if test.access == Access::Route {
             let (summary, route) = served.test(asked).map_err(fault)?;
             return Ok(Tested { summary, readings, route: Some(route) });
@@ -406,22 +475,5 @@ fn labels_of(
     match (&canaries.route, requests) {
         (Planned::Set { value: division }, Some(requests)) => route::labels(book, division, requests, &slots),
         _ => Ok(slots.into_iter().filter_map(|slot| book.label(slot)).collect()),
-    }
-}
-
-/// The keys of all these labels: one that is missing is an error, never a pick of its own.
-fn opened(
-    test: &PlannedTest,
-    key: &ScoredKey,
-    labels: &[Label],
-    keys: &[SchemeKey],
-) -> Result<OpenedKeys, CaseError> {
-    let opened = OpenedKeys::new(&key.epoch, keys);
-    match labels.iter().find(|label| opened.get(label).is_none()) {
-        None => Ok(opened),
-        Some(label) => {
-            let (test, epoch) = (test.name.clone(), key.epoch.to_string());
-            Err(CaseError::NoKey { test, label: label.to_string(), epoch })
-        }
     }
 }

@@ -239,6 +239,7 @@ fn tests(spec: Spec, served: &Epoch, unused: &Epoch) -> Vec<PlannedTest> {
         access,
         statistic: match access {
             Canary => Statistic::CanaryFirst,
+            Likelihoods => Statistic::CanaryLikelihood,
             Route => Statistic::CanaryRoute,
             Distributions => Statistic::Residual,
             Reading => Statistic::ReadingMass,

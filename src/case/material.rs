@@ -9,6 +9,7 @@ mod rows;
 
 use super::CaseError;
 use super::canaries::Probe;
+use super::likelihoods::SlotLikelihoods;
 use super::plan::{
     Access, ContextRule, Planned, PlannedTest, SealedPlan, contexts, documents_sha256, prompts_sha256,
 };
@@ -53,6 +54,8 @@ pub enum Content {
     Beside(Beside),
     /// Answers to the probes of canary slots, in plan order.
     Canary(Vec<Probe>),
+    /// What the suspect gives the siblings of canary slots, in plan order.
+    Likelihoods(Vec<SlotLikelihoods>),
 }
 
 /// One prompt and its answer, as token ids.
@@ -211,6 +214,7 @@ impl Material {
             Content::Reading(_) => Access::Reading,
             Content::Beside(_) | Content::Text(_) => Access::Text,
             Content::Canary(_) => Access::Canary,
+            Content::Likelihoods(_) => Access::Likelihoods,
         }
     }
 

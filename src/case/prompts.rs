@@ -32,7 +32,7 @@ pub(super) fn check(
         Content::Beside(beside) => &beside.answers,
         Content::Distributions(rows) => &rows.answers,
         // Readings are of marked text on purpose, and probes of canaries are the book's.
-        Content::Canary(_) | Content::Reading(_) => &[],
+        Content::Canary(_) | Content::Likelihoods(_) | Content::Reading(_) => &[],
     };
     if plan.plan().pool.provenance == Provenance::Marked || answers.is_empty() {
         return Ok(());

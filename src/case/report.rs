@@ -150,6 +150,10 @@ impl<'a> View<'a> {
         self.findings().iter().any(|finding| finding.access == access)
     }
 
+    fn has_canaries(&self) -> bool {
+        self.findings().iter().any(Finding::is_of_canaries)
+    }
+
     /// Whether any test looks at token marks.
     fn has_marks(&self) -> bool {
         self.findings().iter().any(|finding| !finding.is_of_canaries())
@@ -165,7 +169,9 @@ impl<'a> View<'a> {
 
     fn rate_words(&self, access: Access) -> &'static str {
         match (self.law(), access) {
-            (_, Access::Canary | Access::Route) => "the share of scores on the siblings that the key picked",
+            (_, Access::Canary | Access::Likelihoods | Access::Route) => {
+                "the share of scores on the siblings that the key picked"
+            }
             (Some(Law::Bernoulli(_)), _) => "the weighted share of draws on the key's side",
             _ => "the weighted mean of the draws",
         }
@@ -208,6 +214,7 @@ fn access(access: Access) -> &'static str {
     match access {
         Access::Canary => "canaries",
         Access::Distributions => "distributions",
+        Access::Likelihoods => "canaries, by log-probabilities",
         Access::Reading => "reading",
         Access::Route => "canaries, by who was served (P4)",
         Access::Text => "text",

@@ -65,6 +65,10 @@ pub(super) struct Arguments {
     /// A suspect's answers to the plan's canaries: NAME=FILE.jsonl, the rows of `canary probes` each with its response
     #[arg(long = "probes", value_name = "NAME=FILE")]
     probes: Vec<String>,
+    /// What a suspect gives the siblings of the plan's canaries: NAME=FILE.jsonl, a row a slot with slot, ln_p and, of twins beside
+    /// the plan's reference, reference_ln_p (`canary probes --likelihoods`)
+    #[arg(long = "likelihoods", value_name = "NAME=FILE")]
+    likelihoods: Vec<String>,
     /// The plan's reference, where a statistic compares with one: embedded, smollm2 or a GGUF file; several are
     /// averaged
     #[arg(long, value_name = "MODEL")]

@@ -61,6 +61,7 @@ pub(super) fn access(access: Access) -> &'static str {
     match access {
         Access::Canary => "canaries",
         Access::Distributions => "distributions",
+        Access::Likelihoods => "likelihoods",
         Access::Reading => "reading",
         Access::Route => "route (P4)",
         Access::Text => "text",

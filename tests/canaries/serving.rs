@@ -9,7 +9,7 @@ use taggant::canary::lint::{Near, Specimen, survival};
 use taggant::canary::{
     Account, Answer, Arm, Arms, Asked, Book, CanaryBook, EMBEDDED, Evidence, EvidenceError, Families, Family,
     Matcher, OpenedKeys, Outcome, Pick, Plant, Policy, Problem, Refusal, Request, Role, Scoring, Sequence,
-    SiblingSet, WRITTEN, embedded_book, second_reading,
+    Served, SiblingSet, WRITTEN, embedded_book, second_reading,
 };
 
 use crate::h0::fixed_key as key;
@@ -177,6 +177,29 @@ fn every_sibling_of_a_steered_slot_has_its_instruction() {
         let picked = canaries.picks().sibling(&set.slot.into()).unwrap();
         assert_eq!(response.plant.as_ref(), Some(&plants[picked as usize]));
     }
+}
+
+#[test]
+fn a_slot_is_planted_as_often_as_the_cap_allows_whoever_asks() {
+    let canaries = serving(policy());
+    let mut served = Served::up_to(2);
+    for set in sample().step_by(97) {
+        let outcomes: Vec<Outcome> = (0..4)
+            .map(|time| {
+                let request = Request { prompt: &set.prompts[time % set.prompts.len()], answer: None };
+                let account = Account { id: ["one", "other"][time % 2], role: Role::Ordinary };
+                let response = canaries.respond_within(&mut served, &request, &account);
+                assert_eq!(response.plant.is_some(), response.record.outcome == Outcome::Planted);
+                assert!(canaries.replays(&response.record, &request, &account));
+                response.record.outcome
+            })
+            .collect();
+        let wanted = [Outcome::Planted, Outcome::Planted, Outcome::Capped, Outcome::Capped];
+        assert_eq!((&outcomes[..], served.times(set.slot)), (&wanted[..], 2));
+    }
+    let never = Request { prompt: "How far away is the moon?", answer: None };
+    let response = canaries.respond_within(&mut served, &never, &ORDINARY);
+    assert_eq!(response, canaries.respond(&never, &ORDINARY));
 }
 
 #[test]

@@ -10,6 +10,7 @@
     reason = "a test may stop where it stands, and its numbers are no evidence"
 )]
 
+mod likelihoods;
 mod route;
 
 use std::sync::LazyLock;

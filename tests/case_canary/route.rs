@@ -18,20 +18,20 @@ use taggant::stat::multiple::binomial_upper_limit;
 
 use super::{BOOK, Chance, SERVED, UNUSED, canonical, damage, failures, leaves, of, redigested, test};
 
-const ARMS: Arms = Arms { campaign: 0.45, sentinel: 0.1 };
+pub(super) const ARMS: Arms = Arms { campaign: 0.45, sentinel: 0.1 };
 const CAP: u32 = 4;
 
 /// How often a suspect remembers a slot that F was served, ordinary accounts were, nobody was.
-type Recall = [f64; 3];
-const THIEF: Recall = [0.5, 0.0, 0.0];
+pub(super) type Recall = [f64; 3];
+pub(super) const THIEF: Recall = [0.5, 0.0, 0.0];
 const LEAK: Recall = [0.0, 0.5, 0.0];
 const CRAWLER: Recall = [0.3, 0.3, 0.0];
-const NOTHING: Recall = [0.0, 0.0, 0.0];
+pub(super) const NOTHING: Recall = [0.0, 0.0, 0.0];
 
 /// A plan whose slots were divided, what is laid open, and keys for all of it.
-struct Divided {
-    plan: Value,
-    disclosed: Disclosed,
+pub(super) struct Divided {
+    pub(super) plan: Value,
+    pub(super) disclosed: Disclosed,
     genesis: Genesis,
     openings: Vec<Opening>,
     secret: Secret,
@@ -54,7 +54,7 @@ fn traffic(canaries: &Canaries) -> Vec<Traffic> {
     slots(&BOOK, &canaries.slots).unwrap().into_iter().map(one).collect()
 }
 
-fn divided(seed: u8, below: u32, per_account: bool) -> Divided {
+pub(super) fn divided(seed: u8, below: u32, per_account: bool) -> Divided {
     let secret = Secret::from_bytes([seed; 32]);
     let mut canaries = super::canaries();
     canaries["slots"] = json!([{ "class": "animal-story", "from": 0, "below": below },
@@ -102,11 +102,11 @@ impl Divided {
         self.disclosed.requests.as_mut().unwrap()
     }
 
-    fn canaries(&self) -> Canaries {
+    pub(super) fn canaries(&self) -> Canaries {
         serde_json::from_value(self.plan["canaries"]["value"].clone()).unwrap()
     }
 
-    fn served(&self) -> EpochKey {
+    pub(super) fn served(&self) -> EpochKey {
         self.secret.epoch_key(&SERVED.parse().unwrap())
     }
 
@@ -138,12 +138,12 @@ impl Divided {
         probes
     }
 
-    fn sealed(&self) -> Result<SealedPlan, String> {
+    pub(super) fn sealed(&self) -> Result<SealedPlan, String> {
         let plan: Plan = serde_json::from_value(self.plan.clone()).map_err(|error| error.to_string())?;
         plan.seal("2026-11-23T10:00:00Z").map_err(|error| error.to_string())
     }
 
-    fn keys(&self) -> Vec<SchemeKey> {
+    pub(super) fn keys(&self) -> Vec<SchemeKey> {
         self.openings.iter().filter_map(|opening| self.genesis.verify(opening).unwrap()).collect()
     }
 

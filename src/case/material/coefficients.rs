@@ -27,7 +27,9 @@ pub(super) fn of(content: &Content, plan: &SealedPlan, test: &PlannedTest) -> Re
             of_text(answers, plan, test, &specs)
         }
         Content::Distributions(rows) => of_rows(rows, plan, test, &specs),
-        Content::Canary(_) | Content::Reading(_) => Err(fault(test, MaterialError::Statistic)),
+        Content::Canary(_) | Content::Likelihoods(_) | Content::Reading(_) => {
+            Err(fault(test, MaterialError::Statistic))
+        }
     }
 }
 

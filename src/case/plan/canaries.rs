@@ -101,7 +101,14 @@ impl Canaries {
 
 impl Division {
     /// The plan of a route under the key of `epoch`: exposure by the same answers, and nobody is named.
-    fn route(&self, canaries: &Canaries, epoch: &Epoch, alpha: f64, control_alpha: f64) -> RoutePlan {
+    fn route(
+        &self,
+        canaries: &Canaries,
+        epoch: &Epoch,
+        alpha: f64,
+        control_alpha: f64,
+        probes: usize,
+    ) -> RoutePlan {
         RoutePlan {
             format: ROUTE_FORMAT.to_owned(),
             book: canaries.book,
@@ -113,7 +120,7 @@ impl Division {
             campaign_rate: self.campaign_rate,
             per_account: self.per_account,
             serve_cap: self.serve_cap,
-            probes: canaries.probes as usize,
+            probes,
             alpha,
             control_alpha,
             rungs: Rungs { exposure: Exposure::Canaries {}, campaign: None, cohorts: None, accounts: false },
@@ -141,7 +148,9 @@ impl Plan {
         let Planned::Set { value: division } = &canaries.route else { return Ok(None) };
         let routes = self.tests.iter().filter(|test| test.access == Access::Route).count().max(1);
         let control = 0.01 / to_f64(routes as u64);
-        division.route(canaries, &key.epoch, self.level(), control).seal(sealed).map(Some)
+        // Of what stands out in a slot there is one choice.
+        let probes = if test.material() == Access::Likelihoods { 1 } else { canaries.probes as usize };
+        division.route(canaries, &key.epoch, self.level(), control, probes).seal(sealed).map(Some)
     }
 }
 
@@ -153,6 +162,9 @@ pub(super) fn check_test(plan: &Plan, test: &PlannedTest) -> Result<(), PlanErro
     };
     if matches!(plan.matchers, Planned::Absent { .. }) {
         return wrong("a test of canaries needs the field matchers");
+    }
+    if test.statistic == Statistic::TwinRank && test.keys.len() > 1 {
+        return wrong("ranks of twins are tested under one key");
     }
     check_division(plan, test, canaries)?;
     let is_book = |source: &&Source| source.sha256 == canaries.book && test.sources.contains(&source.name);
@@ -170,6 +182,11 @@ fn check_division(plan: &Plan, test: &PlannedTest, canaries: &Canaries) -> Resul
             Access::Route => wrong("a test of the route needs the field canaries, route"),
             _ => Ok(()),
         };
+    }
+    if test.statistic == Statistic::TwinRank {
+        return wrong(
+            "twins are served to whoever asks, and belong to no arm: leave out the field canaries, route",
+        );
     }
     if test.keys.len() > 1 {
         return wrong("slots that were divided into arms are tested under one key: each has arms of its own");

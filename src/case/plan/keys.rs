@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Plan, PlanError, PlannedTest};
+use super::{Plan, PlanError, PlannedTest};
 use crate::key::{Epoch, EpochKey, Label};
 use crate::law::Law;
 use crate::scheme::{Scheme, Spec, SpecError};
@@ -169,10 +169,9 @@ impl Plan {
         if repeats(keys) {
             return wrong("one of them is there twice: its coins would count twice");
         }
-        let of_canaries = matches!(test.access, Access::Canary | Access::Route);
-        if keys.iter().any(|key| (key.mark == Mark::canary()) != of_canaries) {
+        if keys.iter().any(|key| (key.mark == Mark::canary()) != test.access.is_of_canaries()) {
             return wrong(
-                "the mark \"canary/1\" belongs to the accesses canary and route, a spec to the others",
+                "the mark \"canary/1\" belongs to the accesses canary, likelihoods and route, a spec to the others",
             );
         }
         let specs: Vec<Spec> = keys.iter().filter_map(|key| key.mark.spec()).collect();

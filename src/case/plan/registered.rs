@@ -16,16 +16,29 @@ pub enum Access {
     Distributions,
     /// Its answers to the probes of canary slots.
     Canary,
-    /// The same answers, by who was served the slots (claim P4).
+    /// What it gives the siblings of canary slots, said or not.
+    Likelihoods,
+    /// Its answers to canaries, or what it gives their siblings, by who was served the slots (claim P4).
     Route,
     /// Its next-token distributions while it reads text marked under the scored key (adaptive).
     Reading,
 }
 
 impl Access {
-    /// The material that it looks at: a route is seen in the answers to canaries.
-    pub(in crate::case) fn material(self) -> Self {
-        if self == Self::Route { Self::Canary } else { self }
+    /// Whether it looks at canaries.
+    pub fn is_of_canaries(self) -> bool {
+        matches!(self, Self::Canary | Self::Likelihoods | Self::Route)
+    }
+}
+
+impl PlannedTest {
+    /// The access of the material that it looks at: a route is seen in what tests of exposure by canaries see.
+    pub(in crate::case) fn material(&self) -> Access {
+        match (self.access, self.statistic) {
+            (Access::Route, Statistic::LikelihoodRoute) => Access::Likelihoods,
+            (Access::Route, _) => Access::Canary,
+            (access, _) => access,
+        }
     }
 }
 
@@ -84,6 +97,13 @@ pub enum Statistic {
     /// Canaries that were served to some accounts only, against those served to others: the larger p of both halves of a
     /// route.
     CanaryRoute,
+    /// Likelihoods: how much each sibling stands out in its slot ([`crate::canary::Evidence::of_likelihoods`]).
+    CanaryLikelihood,
+    /// Likelihoods: both halves of a route by the sibling that stands out most.
+    LikelihoodRoute,
+    /// Likelihoods of twins: the rank of the one that was served ([`crate::canary::Ranks`]), beside the plan's reference where
+    /// the test lists it.
+    TwinRank,
     /// Canaries, slot by slot in plan order, as long as one cares to ask: counts; the e-process is the verdict.
     CanaryMetered,
 }
@@ -142,7 +162,8 @@ impl Plan {
             (Access::Text, Statistic::Distinct | Statistic::RootCount | Statistic::TextResidual)
                 | (Access::Distributions, Statistic::Argmax | Statistic::GreenMass | Statistic::Residual)
                 | (Access::Reading, Statistic::ReadingMass)
-                | (Access::Route, Statistic::CanaryRoute)
+                | (Access::Likelihoods, Statistic::CanaryLikelihood | Statistic::TwinRank)
+                | (Access::Route, Statistic::CanaryRoute | Statistic::LikelihoodRoute)
                 | (
                     Access::Canary,
                     Statistic::CanaryFirst
@@ -161,7 +182,7 @@ impl Plan {
         if test.access == Access::Distributions {
             self.pool.check_rows(test)?;
         }
-        if matches!(test.access, Access::Canary | Access::Route) {
+        if test.access.is_of_canaries() {
             canaries::check_test(self, test)?;
         }
         if test.statistic.is_signed() {

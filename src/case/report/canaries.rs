@@ -34,8 +34,9 @@ pub(super) fn what_the_key_did(view: &View<'_>) -> Markup {
 pub(super) fn weaknesses(view: &View<'_>) -> Markup {
     html! {
         li {
-            strong { "What was planted is not shown here." } " Every open slot of the plan's ranges is tested, whether its sibling was ever "
-            "served or not. That weakens a finding and cannot make one; that answers with it were served at all (claim P2) is for "
+            strong { "What was planted is not shown here." } " Every open slot of the plan's ranges "
+            @if super::route::division(view).is_some() { "that was to be served to anybody outside " }
+            "is tested, whether its sibling was ever served or not. That weakens a finding and cannot make one; that answers with it were served at all (claim P2) is for "
             "the provider's records to show."
         }
         @if view.registered().iter().any(|finding| metered(finding)) {

@@ -32,7 +32,7 @@ pub(super) fn figures(view: &View<'_>) -> Markup {
                     }
                 }
             }
-            @for at in [Access::Text, Access::Distributions, Access::Reading, Access::Canary] { (e_values(view, at)) }
+            @for at in [Access::Text, Access::Distributions, Access::Reading, Access::Canary, Access::Likelihoods] { (e_values(view, at)) }
         }
     }
 }
@@ -52,6 +52,7 @@ fn e_values(view: &View<'_>, at: Access) -> Markup {
     let lines: Vec<Line> = findings.map(|finding| line(view.input.bundle, finding)).collect();
     let read = match at {
         Access::Canary | Access::Route => "answers to probes",
+        Access::Likelihoods => "slots weighed",
         Access::Distributions => "tokens of the answers at whose positions distributions were read",
         Access::Reading => "tokens of marked answers read",
         Access::Text => "tokens of answers read",
@@ -100,6 +101,7 @@ fn lengths(material: &Material) -> Vec<u64> {
         Content::Reading(reading) => &reading.documents,
         Content::Beside(Beside { answers, .. }) | Content::Text(answers) => answers,
         Content::Canary(probes) => return slot_lengths(probes),
+        Content::Likelihoods(rows) => return vec![1; rows.len()],
     };
     answers.iter().map(|answer| answer.response.len() as u64).collect()
 }
@@ -158,15 +160,18 @@ pub(super) fn statistic(statistic: Statistic) -> &'static str {
         Statistic::Argmax => "argmax",
         Statistic::CanaryCounts => "canaries, counts",
         Statistic::CanaryFirst => "canaries, first answers",
+        Statistic::CanaryLikelihood => "canaries, what stands out",
         Statistic::CanaryMetered => "canaries, metered",
         Statistic::CanaryRemembered => "canaries, remembered",
         Statistic::CanaryRoute => "canaries, both halves of a route",
         Statistic::Distinct => "distinct",
         Statistic::GreenMass => "green mass",
+        Statistic::LikelihoodRoute => "canaries, both halves of a route by what stands out",
         Statistic::ReadingMass => "reading mass",
         Statistic::Residual => "residual",
         Statistic::RootCount => "root count",
         Statistic::TextResidual => "text residual",
+        Statistic::TwinRank => "twins, rank of the one served",
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn page(view: &View<'_>) -> Markup {
                     }
                     ". "
                 }
-                @if view.has(Access::Canary) {
+                @if view.has_canaries() {
                     @if view.has_marks() { "For canaries the same column has " } @else { (view.rate_name()) ": " }
                     (view.rate_words(Access::Canary)) "; chance gives one in as many as a slot has siblings. "
                 }
@@ -104,6 +104,7 @@ fn in_plain_words(view: &View<'_>, primary: &Finding) -> Markup {
 fn material_words(access: Access) -> &'static str {
     match access {
         Access::Canary | Access::Route => "answers to canaries' prompts",
+        Access::Likelihoods => "log-probabilities of canaries' siblings",
         Access::Distributions => "next-token probabilities",
         Access::Reading => "predictions while reading",
         Access::Text => "answers",

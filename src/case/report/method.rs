@@ -16,7 +16,7 @@ pub(super) fn section(view: &View<'_>) -> Markup {
             h2 { "Method" }
             h3 { "What the key did" }
             @if view.has_marks() { (the_mark(view)) }
-            @if view.has(Access::Canary) { (super::canaries::what_the_key_did(view)) }
+            @if view.has_canaries() { (super::canaries::what_the_key_did(view)) }
             h3 { "Draws" }
             (the_draws(view))
             h3 { "Why the null is exact" }
@@ -92,7 +92,7 @@ fn the_draws(view: &View<'_>) -> Markup {
         }
     }
     html! {
-        @if view.has(Access::Canary) {
+        @if view.has_canaries() {
             p {
                 "One slot of canaries is one " em { "draw" } " X: the key picked one of its siblings, once. However often the slot is "
                 "probed, its answers become one list of whole-number scores f(1), …, f(K), made without the pick J, and X = f(J)."
@@ -133,6 +133,17 @@ fn coefficient(statistic: Statistic) -> &'static str {
             "X = f(J), J the sibling picked and f(k) the number of the slot's answers that name sibling k."
         }
         Statistic::CanaryFirst => "X = 1 where the slot's first answer names the sibling picked, else 0.",
+        Statistic::CanaryLikelihood => {
+            "X = f(J), f(k) = ln(1 − ε + εKq(k)), q the shares of how much each sibling stands out in its slot by the suspect's \
+             log-probabilities, against its other siblings and against the same text in other slots; ε = 0.05."
+        }
+        Statistic::LikelihoodRoute => {
+            "As both halves of a route, with the sibling that stands out most by log-probabilities as a slot's one answer."
+        }
+        Statistic::TwinRank => {
+            "X = m + 1 − 2r, r the rank of the served one among the slot's m twins by ln p a character, less the reference's where there \
+             is one; ties rank it last."
+        }
         Statistic::CanaryRoute => {
             "X as for first answers, on slots that only the accounts under suspicion were to be served; and the hypergeometric tail of \
              their hits against those on slots that ordinary accounts were to be served. The larger p of both halves counts."

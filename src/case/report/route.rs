@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::number::{count, percent, probability, stated_log10_p};
 use super::{View, role, verdict, verdict_class};
 use crate::attribute::{ArmRate, Keyed, Ratio, Route};
-use crate::case::plan::{Division, Planned};
+use crate::case::plan::{Division, Planned, Role};
 use crate::case::{Finding, Verdict};
 use crate::stat::math::ln;
 
@@ -15,7 +15,7 @@ pub(super) fn found<'v>(view: &'v View<'_>) -> Vec<&'v Finding> {
     view.findings().iter().filter(claimed).collect()
 }
 
-fn division<'v>(view: &'v View<'_>) -> Option<&'v Division> {
+pub(super) fn division<'v>(view: &'v View<'_>) -> Option<&'v Division> {
     let Planned::Set { value: canaries } = &view.plan.canaries else { return None };
     match &canaries.route {
         Planned::Set { value } => Some(value),
@@ -24,7 +24,8 @@ fn division<'v>(view: &'v View<'_>) -> Option<&'v Division> {
 }
 
 pub(super) fn claimed(view: &View<'_>) -> Markup {
-    html! { @for (finding, route) in found(view).into_iter().filter_map(|finding| Some((finding, finding.route.as_ref()?))) {
+    let of_others = found(view).into_iter().filter(|finding| finding.role != Role::Student);
+    html! { @for (finding, route) in of_others.filter_map(|finding| Some((finding, finding.route.as_ref()?))) {
         p {
             strong { "Route (claim P4)." } " That “" (finding.suspect) "” learned from answers that were served to the "
             (accounts(view)) " accounts that the plan commits to, more than from as many that were served to others: p ≤ "

@@ -21,7 +21,7 @@ pub(super) fn list(view: &View<'_>) -> Markup {
                     strong { "Where an answer ends is the tester's word." } " The plan asks for at most " (view.plan.pool.answer_tokens)
                     " tokens; a shorter answer may have ended by itself or have been cut where that suits, and nothing here tells which."
                 } }
-                @if view.has(Access::Canary) { (super::canaries::weaknesses(view)) }
+                @if view.has_canaries() { (super::canaries::weaknesses(view)) }
                 (about_keys(view))
                 li {
                     strong { "Earlier plans cannot be excluded." } " This calls itself plan " (view.plan.number)
@@ -46,12 +46,18 @@ fn about_controls(view: &View<'_>) -> Markup {
         let innocent = |finding: &&Finding| finding.role == Role::Innocent && finding.access == access;
         view.findings().iter().any(|finding| innocent(&finding))
     };
-    let untested: Vec<&str> =
-        [Access::Text, Access::Distributions, Access::Reading, Access::Canary, Access::Route]
-            .into_iter()
-            .filter(|at| view.registered().iter().any(|finding| finding.access == *at) && !tested(*at))
-            .map(access)
-            .collect();
+    let untested: Vec<&str> = [
+        Access::Text,
+        Access::Distributions,
+        Access::Reading,
+        Access::Canary,
+        Access::Likelihoods,
+        Access::Route,
+    ]
+    .into_iter()
+    .filter(|at| view.registered().iter().any(|finding| finding.access == *at) && !tested(*at))
+    .map(access)
+    .collect();
     html! {
         (super::route::leaks(view))
         @if !near.is_empty() {

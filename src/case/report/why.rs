@@ -76,7 +76,9 @@ fn shown(view: &View<'_>, finding: &Finding, answers: usize) -> Markup {
     let texts = view.input.bundle.material.iter().filter(|material| material.suspect == finding.suspect);
     let texts = texts.filter_map(|material| match &material.content {
         Content::Beside(Beside { answers, .. }) | Content::Text(answers) => Some(answers),
-        Content::Canary(_) | Content::Distributions(_) | Content::Reading(_) => None,
+        Content::Canary(_) | Content::Likelihoods(_) | Content::Distributions(_) | Content::Reading(_) => {
+            None
+        }
     });
     let texts: Vec<&Answer> = texts.flatten().take(answers).collect();
     html! {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::{Failure, output, rows};
 use super::Keyed;
-use crate::canary::{Account, Arms, CanaryBook, Plant, Policy, Request, Role};
+use crate::canary::{Account, Arms, CanaryBook, Plant, Policy, Request, Role, Served};
 use crate::source::text::{BadLines, Kind, Prompt, Row};
 
 #[derive(Debug, Args)]
@@ -29,6 +29,9 @@ pub(in super::super) struct Arguments {
     /// Accounts of the campaign have picks of their own
     #[arg(long)]
     per_account: bool,
+    /// Plant each slot so often at most, over all of the file: what a plan of a route calls serve_cap [default: no limit]
+    #[arg(long, value_name = "TIMES")]
+    serve_cap: Option<u32>,
     /// Requests as JSON lines: id, prompt, perhaps response (the answer to be rewritten), account, and role (campaign,
     /// ordinary, sentinel); - reads standard input
     #[arg(value_name = "REQUESTS.jsonl")]
@@ -44,13 +47,14 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let key = arguments.keyed.epoch_key()?;
     let canaries = CanaryBook::new(arguments.keyed.book()?, key, policy)?;
+    let mut served = Served::up_to(arguments.serve_cap.unwrap_or(u32::MAX));
     for row in &rows::read(&arguments.file, Kind::Prompts, BadLines::Refuse)?.rows {
-        output::line(&responded(&canaries, row)?.to_string())?;
+        output::line(&responded(&canaries, &mut served, row)?.to_string())?;
     }
     Ok(())
 }
 
-fn responded(canaries: &CanaryBook, row: &Row) -> Result<Value, Failure> {
+fn responded(canaries: &CanaryBook, served: &mut Served, row: &Row) -> Result<Value, Failure> {
     let wrong = |field: &str, what: &str| Failure(format!("line {}, field \"{field}\": {what}", row.line));
     let text = |field: &str| row.fields.get(field).and_then(Value::as_str);
     let prompt = match &row.prompt {
@@ -65,7 +69,8 @@ fn responded(canaries: &CanaryBook, row: &Row) -> Result<Value, Failure> {
         Some(_) => return Err(wrong("role", "campaign, ordinary or sentinel")),
     };
     let id = text("account").ok_or_else(|| wrong("account", "say whose request it is"))?;
-    let response = canaries.respond(&Request { prompt, answer: text("response") }, &Account { id, role });
+    let request = Request { prompt, answer: text("response") };
+    let response = canaries.respond_within(served, &request, &Account { id, role });
     let (instruction, answer) = match response.plant {
         Some(Plant::Instruction(instruction)) => (Some(instruction), None),
         Some(Plant::Answer(answer)) => (None, Some(answer)),

@@ -34,6 +34,11 @@ pub(super) fn material(arguments: &Arguments, plan: &SealedPlan) -> Result<Vec<M
         let content = Content::Canary(probes::read(Path::new(file))?);
         material.push(Material { suspect: name.to_owned(), content });
     }
+    for argument in &arguments.likelihoods {
+        let (name, file) = named("--likelihoods", argument)?;
+        let content = Content::Likelihoods(probes::likelihoods(Path::new(file))?);
+        material.push(Material { suspect: name.to_owned(), content });
+    }
     let mut rows = by_name("--rows", &arguments.rows)?;
     for argument in &arguments.answers {
         let (name, file) = named("--answers", argument)?;
