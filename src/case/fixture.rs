@@ -101,7 +101,7 @@ impl Draft {
             match &mut material.content {
                 Content::Beside(beside) => beside.exposure = Some(listed.clone()),
                 Content::Distributions(rows) => rows.exposure = Some(listed.clone()),
-                Content::Canary(_) | Content::Reading(_) | Content::Text(_) => {}
+                Content::Canary(_) | Content::Likelihoods(_) | Content::Reading(_) | Content::Text(_) => {}
             }
         }
         let traffic = Source { name: "traffic".to_owned(), ..self.plan.sources[0].clone() };

@@ -77,10 +77,12 @@ def assigned(program, comparisons, number, key, book, picks, slots):
 
 
 class Book:
-    """The vectors' book under another salt and share: other picks, other slots that stay closed."""
+    """The vectors' book under another salt and share, perhaps with more values in its lists: other picks, other closed slots."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, more=()):
         self.document = copy.deepcopy(json.loads(BOOK.read_text())["book"])
+        for name, values in dict(more).items():
+            self.document["families"]["lists"][name] += values
         self.document |= {"salt": rng.randbytes(32).hex(), "closed_share": rng.choice([0, 0.25, 0.5])}
         self.sha256 = sha(canonical(self.document))
         self.classes, self.sets, self.texts = self.document["families"]["classes"], {}, {}

@@ -17,15 +17,18 @@ Written from the definitions and the papers, with fixed seeds. What the program 
 | calibrate | taggant/calibrate/1: rejections, intervals, limits, distances, z over the keys | calibration |
 | power | coins, slots, students: level, needed, power, least effect, price of epochs | planning |
 | canary score, canary assign | picks, scores of three kinds, exact tail, e-process; plant and arm numbers | canaries |
+| canary score --log-probabilities | what stands out in each slot, ranks of twins, tail, e-process | weighed |
+| attribute climb | exposure by canaries, both halves of a route, its control, ratios, outcome | routes |
 | demo, case | the findings of a bundle, given with --bundle | bundle |
 
 A field that the program prints and the oracle does not derive is a disagreement too ("numbers left out"), labels
-aside. Not derived again: canaries in plans (canary score takes the same road), mixes and tournaments, calibration by
-canaries, `canary lint`, `detect` for other engines' marks. Tokenizers are byte-pair encodings of a few letters; real
-ones are not derived again, nor are real models, nor phrases that answer a canary in other words. A demo's report (HTML)
-also shows decoy keys, which no verdict uses. Commitments and trees are re-derived by tests/check_vectors.py. No command
-prints a rank of twins, a Besag-Clifford p, a confidence sequence, the path of an e-process, an importance sample or a
-saddlepoint: those are in the library only, with tests of their own.
+aside. Not derived again: canaries and routes in plans (`canary score` and `attribute climb` take the same road), the
+other rungs of a ladder, mixes and tournaments, calibration by canaries, `canary lint`, `detect` for other engines'
+marks. Tokenizers are byte-pair encodings of a few letters; real ones are not derived again, nor are real models, nor
+phrases that answer a canary in other words. A demo's report (HTML) also shows decoy keys, which no verdict uses.
+Commitments and trees are re-derived by tests/check_vectors.py. No command prints a Besag-Clifford p, a confidence
+sequence, the path of an e-process, an importance sample or a saddlepoint: those are in the library only, with tests of
+their own.
 
 Exit 0 when everything agrees, 1 when something does not; each disagreement names input, field and both values.
 """
@@ -49,9 +52,11 @@ import marks
 import planning
 import plans
 import references
+import routes
 import scores
 import screens
 import sums
+import weighed
 from compare import Comparisons, Program
 from keyed import Spec
 
@@ -66,6 +71,8 @@ PARTS = {
     "calibrations": calibration,
     "questions of power": planning,
     "suspects' canaries": canaries,
+    "suspects' likelihoods": weighed,
+    "routes": routes,
 }
 
 

@@ -246,7 +246,7 @@ impl PlannedTest {
 mod tests {
     use super::*;
     use crate::case::fixture;
-    use crate::case::plan::{Independence, MarkedUnder, Planned, Statistic};
+    use crate::case::plan::{Access, Independence, MarkedUnder, Planned, Statistic};
     use crate::case::{CaseError, analyse};
 
     fn key(epoch: &str, mark: &str, weight: u8) -> ScoredKey {
