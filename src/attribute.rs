@@ -88,7 +88,7 @@ pub struct Rung {
 pub struct Ladder {
     /// The rungs that were registered, from the bottom.
     pub rungs: Vec<Rung>,
-    /// Whether the control of the route rejects, which blocks every claim.
+    /// Whether the control of the route rejects, or could not have, which blocks every claim.
     pub blocked: bool,
     /// The highest claim that holds; none where the answer is to abstain from all.
     pub reached: Option<Claim>,
@@ -100,8 +100,7 @@ impl Ladder {
     /// Climbs. `ln_alpha` is the level of exposure, campaign and cohorts.
     #[must_use]
     pub fn climb(registered: Registered<'_>, ln_alpha: f64) -> Self {
-        let blocked =
-            registered.route.as_ref().is_some_and(|(route, _)| route.outcome == RouteOutcome::Blocked);
+        let blocked = registered.route.as_ref().is_some_and(|(route, _)| route.is_blocked());
         let rung = |claim, ln_p: f64, ln_alpha: f64, rejects, feasibility| Rung {
             claim,
             ln_p,
@@ -178,7 +177,10 @@ impl fmt::Display for Ladder {
             writeln!(f, "             {}", rung.feasibility)?;
         }
         if self.blocked {
-            writeln!(f, "blocked: slots that nobody outside was served reject too, so keys or picks leaked")?;
+            writeln!(
+                f,
+                "blocked: slots that nobody outside was served reject too, so keys or picks leaked; or there are too few of them to tell"
+            )?;
         }
         if self.accounts.is_empty() {
             f.write_str("no single account is established")

@@ -115,6 +115,11 @@ impl Finding {
         self.access.is_of_canaries()
     }
 
+    /// Whether slots that nobody outside was served are too few to say whether keys, books or picks leaked.
+    pub fn is_uncontrolled(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.outcome == RouteOutcome::Uncontrolled)
+    }
+
     /// Whether slots that nobody outside was served agree with the key: then keys, books or picks leaked.
     pub fn is_blocked(&self) -> bool {
         self.route.as_ref().is_some_and(|route| route.outcome == RouteOutcome::Blocked)

@@ -55,6 +55,13 @@ pub struct Route {
     pub outcome: RouteOutcome,
 }
 
+impl Route {
+    /// Whether the control rejects, or could not have: then nothing is claimed, neither exposure nor a route.
+    pub fn is_blocked(&self) -> bool {
+        matches!(self.outcome, RouteOutcome::Blocked | RouteOutcome::Uncontrolled)
+    }
+}
+
 /// Hits against the picks of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Keyed {
@@ -68,6 +75,8 @@ pub struct Keyed {
     pub expected: f64,
     /// The exact tail.
     pub ln_p: f64,
+    /// The smallest that so many slots could have given, with a hit in each.
+    pub ln_p_min: f64,
 }
 
 /// What follows for the route.
@@ -76,6 +85,8 @@ pub struct Keyed {
 pub enum RouteOutcome {
     /// The control rejects: neither exposure nor a route can be claimed.
     Blocked,
+    /// The control has too few slots to reject, whatever is answered: nor can they then.
+    Uncontrolled,
     /// Both halves reject.
     Established,
     /// At least one half does not.
@@ -154,8 +165,11 @@ impl SealedRoute {
         };
         let arms = self.compare(book, picks, probed)?;
         let (ln_p, ln_alpha) = (keyed.ln_p.max(arms.ln_p), ln(self.plan.alpha));
-        let outcome = if sentinels.ln_p <= ln(self.plan.control_alpha) {
+        let ln_control = ln(self.plan.control_alpha);
+        let outcome = if sentinels.ln_p <= ln_control {
             RouteOutcome::Blocked
+        } else if sentinels.ln_p_min > ln_control {
+            RouteOutcome::Uncontrolled
         } else if ln_p <= ln_alpha {
             RouteOutcome::Established
         } else {
@@ -182,8 +196,9 @@ impl SealedRoute {
         Ok((self.summary(book, picks, &exposed)?, slots))
     }
 
-    /// What exposure is tested on: slots that anybody outside was served, each under the pick of its arm. Coins of the key
-    /// choose them, which have nothing to do with the picks.
+    /// What exposure is tested on: slots that anybody outside would have been served, each under the pick of its arm. Coins of
+    /// the key choose them, which have nothing to do with the picks, and nobody else: who asked has a say only where accounts
+    /// have picks of their own.
     ///
     /// # Errors
     /// As [`SealedRoute::test`].
@@ -195,8 +210,8 @@ impl SealedRoute {
         probed: &[Probed],
     ) -> Result<Vec<Asked>, RouteError> {
         self.check(book, picks, accounts, probed)?;
-        let mut served = self.served(picks, probed, Arm::Campaign);
-        served.extend(self.served(picks, probed, Arm::Ordinary));
+        let mut served = self.of_arm(picks, probed, Arm::Campaign);
+        served.extend(self.of_arm(picks, probed, Arm::Ordinary));
         Ok(asked(served))
     }
 
@@ -278,24 +293,32 @@ impl SealedRoute {
         }
     }
 
-    /// The picks that an arm was to be served, of slots that it asked for and that the key's coin plants; of sentinels, which
-    /// nobody outside is served, all that the coin plants.
+    /// The picks that an arm was to be served, of slots that it asked for.
     fn served<'a>(&self, picks: &Picks<'_>, probed: &'a [Probed], arm: Arm) -> Vec<(Pick, &'a Probed)> {
-        let rate = if arm == Arm::Ordinary { self.plan.rate } else { self.plan.campaign_rate };
-        let served = |slot: &&Probed| {
-            let Traffic { slot: number, campaign, ordinary, .. } = &slot.traffic;
-            let asked = match arm {
-                Arm::Campaign => campaign.values().any(|requests| *requests > 0),
-                Arm::Ordinary => *ordinary > 0,
-                Arm::Sentinel => true,
-            };
-            asked && picks.arm(*number, self.plan.arms) == arm && picks.plants(*number, rate)
+        let asked = |(_, probed): &(Pick, &Probed)| match arm {
+            Arm::Campaign => probed.traffic.campaign.values().any(|requests| *requests > 0),
+            Arm::Ordinary => probed.traffic.ordinary > 0,
+            Arm::Sentinel => true,
+        };
+        self.of_arm(picks, probed, arm).into_iter().filter(asked).collect()
+    }
+
+    /// The picks of an arm's slots that the key's coin plants; of sentinels, which nobody outside is served, all.
+    fn of_arm<'a>(&self, picks: &Picks<'_>, probed: &'a [Probed], arm: Arm) -> Vec<(Pick, &'a Probed)> {
+        let planted = |slot: u64| match arm {
+            Arm::Campaign => picks.plants(slot, self.plan.campaign_rate),
+            Arm::Ordinary => picks.plants(slot, self.plan.rate),
+            Arm::Sentinel => true,
+        };
+        let mine = |probed: &&Probed| {
+            let slot = probed.traffic.slot;
+            picks.arm(slot, self.plan.arms) == arm && planted(slot)
         };
         let of_slot = |slot: &'a Probed| match arm {
             Arm::Campaign => self.own_picks(slot),
             Arm::Ordinary | Arm::Sentinel => vec![(slot.traffic.slot.into(), slot)],
         };
-        probed.iter().filter(served).flat_map(of_slot).collect()
+        probed.iter().filter(mine).flat_map(of_slot).collect()
     }
 
     /// The picks that F was served of a slot: one, or one for each account that asked.
@@ -320,13 +343,15 @@ impl SealedRoute {
             return Ok(None);
         }
         let slots = served.len() as u64;
+        let siblings = served.iter().filter_map(|(pick, _)| book.siblings(pick.slot));
+        let ln_p_min = siblings.map(|siblings| -ln(f64::from(siblings))).sum();
         let asked = asked(served);
         let draws = Evidence::new(book, &asked, self.plan.probes, Scoring::First)?.open(picks)?;
         let scored = draws.as_slice().len() as u64;
         let hits = draws.as_slice().iter().filter(|draw| draw.value() > 0.0).count() as u64;
         let expected = draws.as_slice().iter().fold(0.0, |sum, draw| sum + draw.law().mean());
         let ln_p = if scored == 0 { 0.0 } else { verdict_tail(draws)?.0 };
-        Ok(Some(Keyed { slots, draws: scored, hits, expected, ln_p }))
+        Ok(Some(Keyed { slots, draws: scored, hits, expected, ln_p, ln_p_min }))
     }
 
     /// Whether the first answer names the sibling picked: of F's arm with picks of their own the one of the first account, so

@@ -95,8 +95,8 @@ pub enum EvidenceError {
     },
     /// A value that is the logarithm of no probability.
     #[error(
-        "slot {slot}, sibling {sibling} (from 0): {found} is the logarithm of no probability above 0: give ln p, finite and at \
-         most 0"
+        "slot {slot}, sibling {sibling} (from 0): {found} is the logarithm of no probability that a text has: give ln p, from \
+         -1,000,000 to 0"
     )]
     Likelihood {
         /// The slot.

@@ -24,11 +24,19 @@ pub(super) struct Expander {
     candidates: Vec<Sibling>,
 }
 
+/// The most slots of a class.
+const SLOTS_MAX: u64 = 1 << 28;
+
 impl Expander {
     pub(super) fn new(families: &Families, class: &Class) -> Result<Self, Problem> {
         let owned = |alternatives: Vec<&str>| alternatives.into_iter().map(str::to_owned).collect();
         let values = families.values(class)?;
-        let values = values.into_iter().map(|list| list.into_iter().map(owned).collect()).collect();
+        let values: Vec<Vec<Vec<String>>> =
+            values.into_iter().map(|list| list.into_iter().map(owned).collect()).collect();
+        let slots = values.iter().try_fold(1_u64, |slots, list| slots.checked_mul(list.len() as u64));
+        if slots.is_none_or(|slots| slots > SLOTS_MAX) {
+            return Err(Problem::TooManySlots { class: class.class.clone(), most: SLOTS_MAX });
+        }
         Ok(Self { class: class.clone(), values, candidates: families.candidates(&class.siblings)? })
     }
 

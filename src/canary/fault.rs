@@ -45,6 +45,14 @@ pub enum Problem {
         /// What is read here.
         expected: &'static str,
     },
+    /// A class of more slots than a book can hold.
+    #[error("the class {class:?} has more than {most} slots: take values out of the lists of its facets")]
+    TooManySlots {
+        /// The class.
+        class: String,
+        /// The most.
+        most: u64,
+    },
     /// An empty text or list.
     #[error("empty; fill it or remove it")]
     Empty,

@@ -26,6 +26,8 @@ pub struct Likelihoods {
     pub ln_p: Vec<f64>,
 }
 
+/// Less than this no text has: below, differences of values would lose what tells them apart.
+const LEAST: f64 = -1e6;
 /// How many slots a suspect that learned is taken to remember.
 const LEARNED: f64 = 0.05;
 /// How often medians are taken away.
@@ -138,7 +140,8 @@ pub(super) fn check_values(book: &Book, pick: &Pick, ln_p: &[f64]) -> Result<(),
     if ln_p.len() != siblings {
         return Err(EvidenceError::Likelihoods { slot: pick.slot, siblings, found: ln_p.len() });
     }
-    ln_p.iter().position(|ln_p| !ln_p.is_finite() || *ln_p > 0.0).map_or(Ok(()), |sibling| {
+    let is_none = |ln_p: &f64| !(LEAST..=0.0).contains(ln_p);
+    ln_p.iter().position(is_none).map_or(Ok(()), |sibling| {
         let found = ln_p[sibling].to_string();
         Err(EvidenceError::Likelihood { slot: pick.slot, sibling, found })
     })

@@ -4,7 +4,7 @@
 //! have been made with every one of the K siblings. The same request gives the same response, so a record can be
 //! replayed; what it does not hold is the sibling, which only the key knows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use regex::{Regex, RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Serialize};
@@ -124,16 +124,24 @@ pub struct Record {
 }
 
 /// How often each slot was planted, and how often it may be: arms are compared at equal exposure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Served {
+    /// The cap.
     cap: u32,
-    planted: HashMap<u64, u32>,
+    /// By slot.
+    planted: BTreeMap<u64, u32>,
 }
 
 impl Served {
     /// Nothing planted yet; each slot may be `cap` times, whoever asks.
     pub fn up_to(cap: u32) -> Self {
-        Self { cap, planted: HashMap::new() }
+        Self { cap, planted: BTreeMap::new() }
+    }
+
+    /// How often each slot may be planted.
+    pub fn cap(&self) -> u32 {
+        self.cap
     }
 
     /// How often a slot was planted.

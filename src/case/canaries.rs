@@ -162,6 +162,9 @@ pub enum ProbeError {
         /// Whether the plan does.
         planned: bool,
     },
+    /// Requests of a slot that is not the plan's, or is there twice.
+    #[error("the requests that were laid open hold slot {0} twice, or it is not in the plan")]
+    OtherRequests(u64),
     /// A planned slot that nobody is said to have asked for.
     #[error(
         "slot {0} is in the plan, and not among the requests that were laid open: a slot that nobody asked for has 0"
@@ -215,11 +218,14 @@ pub(super) fn laid_open<'d>(
     let Some(book) = book(plan, disclosed)? else { return Ok(None) };
     let requests = disclosed.and_then(|disclosed| disclosed.requests.as_ref());
     let planned = plan.canaries().is_some_and(|canaries| matches!(canaries.route, Planned::Set { .. }));
-    if planned == requests.is_some() {
-        Ok(Some(LaidOpen { book, requests, read: RefCell::default() }))
-    } else {
-        Err(CaseError::Book(Box::new(ProbeError::Requests { planned })))
+    let fault = |error| CaseError::Book(Box::new(error));
+    if planned != requests.is_some() {
+        return Err(fault(ProbeError::Requests { planned }));
     }
+    if let (Some(canaries), Some(requests)) = (plan.canaries(), requests) {
+        requests.check(&slots(&book, &canaries.slots).map_err(fault)?).map_err(fault)?;
+    }
+    Ok(Some(LaidOpen { book, requests, read: RefCell::default() }))
 }
 
 /// The book that the plan names; none where it names none.
@@ -247,12 +253,14 @@ fn book(plan: &SealedPlan, disclosed: Option<&Disclosed>) -> Result<Option<Book>
 pub fn slots(book: &Book, ranges: &[SlotRange]) -> Result<Vec<u64>, ProbeError> {
     let mut open = Vec::new();
     for range in ranges {
-        let all: Vec<u64> = book.of_class(&range.class).collect();
-        let Some(planned) = all.get(range.from as usize..range.below as usize) else {
-            let (class, slots) = (range.class.clone(), all.len() as u64);
+        let planned = range.below.saturating_sub(range.from) as usize;
+        let of_range: Vec<u64> =
+            book.of_class(&range.class).skip(range.from as usize).take(planned).collect();
+        if of_range.len() < planned {
+            let (class, slots) = (range.class.clone(), book.of_class(&range.class).count() as u64);
             return Err(ProbeError::Range { class, below: range.below, slots });
-        };
-        open.extend(planned.iter().filter(|slot| !book.is_closed(**slot)));
+        }
+        open.extend(of_range.into_iter().filter(|slot| !book.is_closed(*slot)));
     }
     if open.is_empty() { Err(ProbeError::AllClosed) } else { Ok(open) }
 }

@@ -1,6 +1,6 @@
 //! From numbers to verdicts: correction, controls and power.
 
-use super::plan::{Access, Role, SealedPlan};
+use super::plan::{Access, PlannedTest, Role, SealedPlan};
 use super::{Finding, Verdict};
 use crate::stat::math::{exp, ln, normal_ln_sf, normal_z, to_f64};
 use crate::stat::multiple::holm;
@@ -17,12 +17,18 @@ pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     let ln_level = ln(plan.level());
     let strictest = ln_level - ln(to_f64((family.len() as u64).max(1)));
     let spoilt = !standing_out(findings, ln_level).is_empty() || findings.iter().any(Finding::is_blocked);
+    let uncontrolled: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.is_uncontrolled())
+        .map(|finding| finding.suspect.as_str())
+        .collect();
     let judged: Vec<(Option<f64>, Verdict)> = (0..findings.len())
         .map(|at| {
             let finding = &findings[at];
             let power = least_power(plan, findings, at, strictest);
             let accused = finding.role.is_registered() && finding.adjusted_ln_p <= ln_level;
-            let sound = !spoilt && has_innocent(plan, findings, at);
+            let controlled = !finding.is_of_canaries() || !uncontrolled.contains(&finding.suspect.as_str());
+            let sound = !spoilt && controlled && has_innocent(plan, findings, at);
             let stands_out = finding.verdict_ln_p <= ln_level;
             let verdict = match (accused && sound, power) {
                 (true, _) => Verdict::EvidenceFound,
@@ -35,13 +41,24 @@ pub(super) fn judge(plan: &SealedPlan, findings: &mut [Finding]) {
     for (finding, (power, verdict)) in findings.iter_mut().zip(judged) {
         (finding.power, finding.verdict) = (power, verdict);
     }
-    let exposed: Vec<String> = findings
+    withdraw_lone_routes(plan, findings);
+}
+
+/// A route is claimed beside exposure of the same suspect in the same epoch, and of nobody else.
+fn withdraw_lone_routes(plan: &SealedPlan, findings: &mut [Finding]) {
+    let tests = plan.tests();
+    let exposed: Vec<(String, &PlannedTest)> = findings
         .iter()
-        .filter(|finding| finding.access != Access::Route && finding.verdict == Verdict::EvidenceFound)
-        .map(|finding| finding.suspect.clone())
+        .zip(tests)
+        .filter(|(finding, _)| finding.access != Access::Route && finding.verdict == Verdict::EvidenceFound)
+        .map(|(finding, test)| (finding.suspect.clone(), test))
         .collect();
-    for finding in findings.iter_mut().filter(|finding| finding.access == Access::Route) {
-        if finding.verdict == Verdict::EvidenceFound && !exposed.contains(&finding.suspect) {
+    let routes = findings.iter_mut().zip(tests).filter(|(finding, _)| finding.access == Access::Route);
+    for (finding, test) in routes.filter(|(finding, _)| finding.verdict == Verdict::EvidenceFound) {
+        let beside = |(suspect, other): &(String, &PlannedTest)| {
+            *suspect == finding.suspect && other.epochs().is_superset(&test.epochs())
+        };
+        if !exposed.iter().any(beside) {
             finding.verdict = Verdict::Inconclusive;
         }
     }
@@ -54,7 +71,7 @@ fn least_power(plan: &SealedPlan, findings: &[Finding], at: usize, ln_level: f64
     let (tests, finding) = (plan.tests(), &findings[at]);
     let students = findings.iter().zip(tests).filter(|(other, test)| {
         other.role == Role::Student
-            && (test.access, test.statistic) == (tests[at].access, tests[at].statistic)
+            && test.looks_as(&tests[at], plan.plan())
             && (test.sorted_keys() == tests[at].sorted_keys() || finding.role == Role::WrongKey)
     });
     let least = students.map(|(student, _)| power(student, finding, ln_level)).reduce(f64::min);
@@ -68,8 +85,8 @@ fn has_innocent(plan: &SealedPlan, findings: &[Finding], at: usize) -> bool {
     let (tests, finding) = (plan.tests(), &findings[at]);
     findings.iter().zip(tests).any(|(other, test)| {
         other.role == Role::Innocent
-            && (test.access, test.statistic, test.sorted_keys())
-                == (tests[at].access, tests[at].statistic, tests[at].sorted_keys())
+            && test.looks_as(&tests[at], plan.plan())
+            && test.sorted_keys() == tests[at].sorted_keys()
             && other.summary.draws * 4 >= finding.summary.draws
             && can_reach(other, ln(0.01))
     })
@@ -83,9 +100,17 @@ fn can_reach(finding: &Finding, ln_p: f64) -> bool {
 /// whatever it looked at: a key or an analysis that accuses one innocent accuses others.
 pub(super) fn standing_out(findings: &[Finding], ln_level: f64) -> Vec<&Finding> {
     let controls = || findings.iter().filter(|finding| finding.role.is_negative_control());
-    let able = controls().filter(|finding| can_reach(finding, ln(0.01))).count() as u64;
+    let able = controls().map(|control| tails(control).len() as u64).sum::<u64>();
     let least = ln(0.01 / to_f64(able.max(1))).max(ln_level);
-    controls().filter(|finding| finding.verdict_ln_p <= least).collect()
+    controls().filter(|control| tails(control).into_iter().any(|ln_p| ln_p <= least)).collect()
+}
+
+/// The tails of a control, of those that could reach 0.01: one, or those of both halves of a route. The larger of two hardly
+/// ever rejects, and would hide a key that hits half of everybody.
+fn tails(control: &Finding) -> Vec<f64> {
+    let keyed = control.route.as_ref().map_or(control.verdict_ln_p, |route| route.keyed.ln_p);
+    let arms = control.route.as_ref().map(|route| &route.arms).filter(|arms| arms.strata > 0);
+    can_reach(control, ln(0.01)).then_some(keyed).into_iter().chain(arms.map(|arms| arms.ln_p)).collect()
 }
 
 /// The chance that the test of `finding` would pass `ln_level` if its suspect were as the positive control is: a normal

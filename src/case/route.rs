@@ -4,7 +4,7 @@
 //! Both are laid open with the book. Tests of canaries then look at slots as they were to be served: exposure (P3) at those
 //! that anybody outside was served, the route at both halves and the control of [`SealedRoute::test`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,15 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// Whether they are of the planned slots, each once.
+    pub(super) fn check(&self, planned: &[u64]) -> Result<(), ProbeError> {
+        let mut left: BTreeSet<u64> = planned.iter().copied().collect();
+        match self.traffic.iter().find(|traffic| !left.remove(&traffic.slot)) {
+            Some(traffic) => Err(ProbeError::OtherRequests(traffic.slot)),
+            None => left.first().map_or(Ok(()), |slot| Err(ProbeError::NoRequests(*slot))),
+        }
+    }
+
     fn by_slot(&self) -> BTreeMap<u64, &Traffic> {
         self.traffic.iter().map(|traffic| (traffic.slot, traffic)).collect()
     }

@@ -9,6 +9,8 @@ use taggant::attribute::{Accounts, RouteOutcome, Traffic};
 use taggant::canary::{Arm, Arms, Pick};
 use taggant::case::bundle::{Bundle, Parts};
 use taggant::case::canaries::{Disclosed, Probe, labels, prompts, slots};
+use taggant::case::likelihoods::SlotLikelihoods;
+use taggant::case::material::{Content, Material};
 use taggant::case::plan::{Canaries, Plan, SealedPlan};
 use taggant::case::route::Requests;
 use taggant::case::{Analysis, CaseError, Finding, Verdict, analyse};
@@ -147,7 +149,7 @@ impl Divided {
         self.openings.iter().filter_map(|opening| self.genesis.verify(opening).unwrap()).collect()
     }
 
-    fn material(&self, recall: Recall) -> Vec<taggant::case::material::Material> {
+    fn material(&self, recall: Recall) -> Vec<Material> {
         vec![
             of("suspect", self.answers(recall, 1)),
             of("student", self.answers(THIEF, 2)),
@@ -224,12 +226,43 @@ fn sentinels_that_agree_leave_nothing() {
 
 #[test]
 fn a_route_is_claimed_of_nobody_whose_exposure_is_not() {
+    // Exposure by what stands out, of which this suspect shows nothing, beside a route by what it says.
     let mut divided = divided(4, 200, false);
-    divided.plan["tests"][0]["keys"][0]["epoch"] = UNUSED.into();
-    let analysis = divided.analysed(THIEF).unwrap();
+    divided.plan["tests"][0]["access"] = "likelihoods".into();
+    divided.plan["tests"][0]["statistic"] = "canary-likelihood".into();
+    let rows = slots(&BOOK, &divided.canaries().slots).unwrap().into_iter().map(|slot| {
+        let ln_p = (0..16).map(|at| -5.0 - f64::from((at * 7 + slot as u32) % 16)).collect();
+        SlotLikelihoods { slot, ln_p, reference_ln_p: None }
+    });
+    let mut material = divided.material(THIEF);
+    material.push(Material { suspect: "suspect".to_owned(), content: Content::Likelihoods(rows.collect()) });
+    let plan = divided.sealed().unwrap();
+    let analysis = analyse(&plan, &material, Some(&divided.disclosed), &divided.keys()).unwrap();
     let (exposure, route) = (&analysis.findings()[0], &analysis.findings()[1]);
     assert!(route.adjusted_ln_p() < -14.0 && exposure.verdict() != Verdict::EvidenceFound);
     assert_eq!(route.verdict(), Verdict::Inconclusive);
+}
+
+#[test]
+fn a_control_that_could_not_reject_leaves_nothing() {
+    let few = |seed: &u8| {
+        let mut divided = divided(*seed, 200, false);
+        divided.plan["canaries"]["value"]["route"]["value"]["arms"]["sentinel"] = 0.004.into();
+        divided
+    };
+    let sentinels = |divided: &Divided| {
+        let route = divided.analysed(THIEF).ok()?.findings()[1].route().cloned()?;
+        (route.sentinels.slots < 3).then_some(route)
+    };
+    let (divided, route) = (3..)
+        .map(|seed| few(&seed))
+        .find_map(|divided| Some((sentinels(&divided)?, divided)))
+        .map(|(a, b)| (b, a))
+        .unwrap();
+    // Two slots of sixteen siblings reach 1/256, and the control of four tests of a route is held against 0.0025.
+    assert_eq!(route.outcome, RouteOutcome::Uncontrolled);
+    let found = verdicts(&divided.analysed(THIEF).unwrap());
+    assert!(!found.contains(&Verdict::EvidenceFound), "{found:?}");
 }
 
 #[test]
@@ -254,6 +287,10 @@ fn accounts_traffic_and_coins_are_those_that_the_plan_commits_to() {
             divided.requests().traffic[0].campaign.insert("acct-99".to_owned(), 1);
         }),
         ("not among the requests that were laid open", &|divided| drop(divided.requests().traffic.pop())),
+        ("hold slot", &|divided| {
+            let again = divided.requests().traffic[3].clone();
+            divided.requests().traffic.push(again);
+        }),
         ("the traffic is not the one", &|divided| {
             divided.plan["canaries"]["value"]["route"]["value"]["traffic"] = "ab".repeat(32).into();
         }),
@@ -292,6 +329,10 @@ fn a_plan_of_a_route_that_breaks_a_rule_is_not_sealed() {
     assert!(first.contains("a route is tested beside exposure (P3): put that first"), "{first}");
     let alone = refused(&|plan| drop(plan["tests"].as_array_mut().unwrap().remove(2)));
     assert!(alone.contains("register a test of exposure of the same suspect"), "{alone}");
+    let uncontrolled = refused(&|plan| drop(plan["tests"].as_array_mut().unwrap().remove(1)));
+    assert!(uncontrolled.contains("register a test of the route of the same suspect"), "{uncontrolled}");
+    let elsewhere = refused(&|plan| plan["tests"][0]["keys"][0]["epoch"] = UNUSED.into());
+    assert!(elsewhere.contains("in the same epoch"), "{elsewhere}");
     let pooled = refused(&|plan| {
         let other = json!({ "epoch": UNUSED, "mark": "canary/1", "weight": 1 });
         plan["tests"][0]["keys"].as_array_mut().unwrap().push(other);

@@ -322,3 +322,63 @@ fn what_was_sealed_is_what_is_tested() {
         .unwrap();
     refused(&counted("elsewhere.jsonl"), &["no request belongs to a slot"]);
 }
+
+/// Exposure is counted where it could have been: requests in which something could have been planted, in the period in which their
+/// slot was asked for first, by the accounts that were served as what they are.
+#[test]
+fn requests_count_as_they_exposed_and_roles_are_those_of_the_accounts() {
+    let folder = folder("attribute-traffic");
+    fine(&folder, &["canary", "new", "--name", "t", "--closed-share", "0", "--out", "book.json"]);
+    fs::write(folder.join("ids.txt"), "one\n").unwrap();
+    fine(&folder, &["attribute", "accounts", "ids.txt", "--out", "accounts.json"]);
+    let counted = [
+        "attribute",
+        "traffic",
+        "--book",
+        "book.json",
+        "--accounts",
+        "accounts.json",
+        "--out",
+        "traffic.jsonl",
+    ];
+    let story = "Write a funny story about an otter at the lighthouse.";
+    let (named, nameless) = ("Once there was an otter called Biscuit.", "Once there was an otter.");
+    let row = |account: &str, period: &str, response: Option<&str>, role: Option<&str>| {
+        let mut row = json!({ "id": "1", "prompt": story, "account": account, "period": period });
+        for (field, value) in [("response", response), ("role", role)] {
+            if let Some(value) = value {
+                row[field] = value.into();
+            }
+        }
+        row
+    };
+    let rows = [
+        row("one", "w1", Some(named), Some("campaign")),
+        row("two", "w1", Some(named), None),
+        row("two", "w1", Some(nameless), None),
+        row("two", "w2", Some(named), None),
+        row("our", "w1", Some(named), Some("sentinel")),
+    ];
+    let numbered = rows.into_iter().enumerate().map(|(id, mut row)| {
+        row["id"] = id.to_string().into();
+        row
+    });
+    fs::write(folder.join("requests.jsonl"), lines(numbered)).unwrap();
+    let printed = taggant(&folder, &[&counted[..], &["requests.jsonl"]].concat());
+    let talk = said(&printed);
+    assert!(
+        talk.contains("in 1 not every sibling could have been planted; 1 came after the period"),
+        "{talk}"
+    );
+    let traffic = parsed(&fs::read_to_string(folder.join("traffic.jsonl")).unwrap());
+    assert_eq!((&traffic["campaign"], &traffic["ordinary"]), (&json!({ "one": 1 }), &json!(1)));
+    for (account, role) in [("one", "ordinary"), ("one", "sentinel"), ("two", "campaign")] {
+        fs::write(
+            folder.join("wrong.jsonl"),
+            lines([row(account, "w1", Some(named), Some(role))].into_iter()),
+        )
+        .unwrap();
+        let refused = said(&taggant(&folder, &[&counted[..], &["wrong.jsonl"]].concat()));
+        assert!(refused.contains("line 1, field \"role\"") && refused.contains(account), "{refused}");
+    }
+}

@@ -1,10 +1,11 @@
 """`attribute climb`: exposure and both halves of a route with its control, by canaries.
 
 Written from the definitions: coins of the key put a slot into an arm (nobody's below the share of sentinels, F's below that of
-sentinels and F, else the ordinary one) and plant it. Half (a) is the exact tail of first answers on slots that F was to be
-served, under each asking account's own pick where they have one; half (b) the exact tail of hits in F's arm given all hits,
+sentinels and F, else the ordinary one) and plant it. Half (a) is the exact tail of first answers on slots of F's that F asked
+for, under each asking account's own pick where they have one; half (b) the exact tail of hits in F's arm given all hits,
 class by class, K by K and period by period, on slots that both kinds of accounts asked for as often as the cap and that both
-rates plant. Rungs above them, and what each would need, are not derived again.
+rates plant. Exposure takes all slots of either arm, whoever asked. Rungs above them, and what each would need, are not
+derived again.
 """
 
 import math
@@ -94,15 +95,19 @@ class Service:
         plan |= {"rate": self.rate, "campaign_rate": self.campaign_rate, "per_account": self.own}
         return plan | {"alpha": 1e-4, "control_alpha": 0.01}
 
-    def served(self, arm):
-        """(slot, account) of what an arm was to be served."""
-        found, rate = [], self.rate if arm == 1 else self.campaign_rate
+    def of_arm(self, arm):
+        """(slot, account) of an arm's slots that are planted; nobody's all are."""
+        found, rate = [], (self.campaign_rate, self.rate, 1.0)[arm]
         for row in self.traffic:
             slot, askers = row["slot"], [one for one, n in row["campaign"].items() if n > 0]
-            asked = (bool(askers), row["ordinary"] > 0, True)[arm]
-            if asked and self.arm(slot) == arm and self.plants(slot, rate):
+            if self.arm(slot) == arm and self.plants(slot, rate):
                 found += [(slot, one) for one in askers] if arm == 0 and self.own else [(slot, None)]
         return found
+
+    def served(self, arm):
+        """Those that the arm asked for."""
+        asked = {row["slot"]: (any(row["campaign"].values()), row["ordinary"] > 0, True)[arm] for row in self.traffic}
+        return [(slot, account) for slot, account in self.of_arm(arm) if asked[slot]]
 
 
 def climbed(program, comparisons, number):
@@ -124,12 +129,15 @@ def climbed(program, comparisons, number):
     found = flat(program.json("attribute", "climb", "--json", "--key", program.key(number % 3), sealed, *fixed, "--answers", answers))
     expected = {"key_id": key_id(service.secret), "epoch": inputs.DEFAULT_EPOCH, "book": service.book.sha256.hex()}
     expected |= {"accounts": len(service.ids), "slots": len(service.traffic)}
-    expected |= {f"exposure.{name}": value for name, value in summary(service, service.served(0) + service.served(1)).items()}
+    expected |= {f"exposure.{name}": value for name, value in summary(service, service.of_arm(0) + service.of_arm(1)).items()}
     halves = {"keyed": keyed(service, 0), "sentinels": keyed(service, 2), "arms": arms(service)}
     expected |= {f"route.{half}.{name}": value for half, one in halves.items() for name, value in one.items()}
     ln_p = max(halves["keyed"]["ln_p"], halves["arms"]["ln_p"])
-    blocked, holds = halves["sentinels"]["ln_p"] <= mp.log(0.01), ln_p <= mp.log(1e-4)
-    expected |= {"route.ln_p": ln_p, "route.outcome": "blocked" if blocked else "established" if holds else "not-established"}
+    control = halves["sentinels"]
+    outcome = "established" if ln_p <= mp.log(1e-4) else "not-established"
+    outcome = "uncontrolled" if control["ln_p_min"] > mp.log(0.01) else outcome
+    outcome = "blocked" if control["ln_p"] <= mp.log(0.01) else outcome
+    expected |= {"route.ln_p": ln_p, "route.outcome": outcome}
     for name in ("route.ln_p", "route.keyed.ln_p", "route.sentinels.ln_p", "route.arms.ln_p"):
         outward(comparisons, f"routes {number}", name, found[name], expected.pop(name))
         found.pop(name)
@@ -172,7 +180,8 @@ def keyed(service, arm):
     telling = [f for f in whole if len(set(f)) > 1]
     expected = math.fsum(1 / len(f) for f in telling)
     ln_p = canaries.tail(telling, sum(values))[0] if telling else mpf(0)
-    return {"slots": len(served), "draws": len(telling), "hits": sum(values), "expected": expected, "ln_p": mpf(ln_p)}
+    found = {"slots": len(served), "draws": len(telling), "hits": sum(values), "expected": expected}
+    return found | {"ln_p": mpf(ln_p), "ln_p_min": -mp.fsum(mp.log(len(f)) for f in whole)}
 
 
 def arms(service):

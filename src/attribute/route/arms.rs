@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Probed, RouteError, SealedRoute};
 use crate::canary::{Arm, Book, EvidenceError, Picks};
 use crate::stat::estimate::exact_limits;
-use crate::stat::math::{ln, to_f64};
+use crate::stat::math::{exp, ln, to_f64};
 use crate::stat::strata::{Stratum, stratified_ln_sf};
 
 /// The arms on slots for which both had enough requests.
@@ -23,8 +23,11 @@ pub struct Compared {
     pub ln_p: f64,
     /// Hits per slot in F's arm over those in the ordinary one, chance included.
     pub rate_ratio: Ratio,
-    /// Excess recall of F's arm over that of the ordinary one: leakage explains the difference if F's answers leak this
-    /// many times as often as those of others.
+    /// Excess recall of F's arm over that of the ordinary one. Where recall grows in proportion to the copies that leak, F's answers
+    /// would have to leak so many times as often as those of others to explain the difference; however it grows with independent
+    /// copies, of which a slot has as many as the serve cap c, at least the c-th root as often (a chance that increases with the
+    /// number of copies and is 0 for none grows with their share no faster than its c-th power). All this takes answers of either
+    /// arm for as easily learned.
     pub leak_ratio: Ratio,
 }
 
@@ -157,6 +160,15 @@ impl Count {
             excess: to_f64(hits) / n - chance,
             interval: [low - chance, high - chance],
         }
+    }
+}
+
+impl Compared {
+    /// How many times as often F's answers would have to leak at least to explain the difference, however recall grows with
+    /// copies: the `serve_cap`-th root of the leak ratio's lower end; none where nothing is above chance.
+    pub fn least_leak(&self, serve_cap: u32) -> Option<f64> {
+        let least = self.leak_ratio.at_least?;
+        Some(if least > 0.0 { exp(ln(least) / f64::from(serve_cap.max(1))) } else { 0.0 })
     }
 }
 

@@ -184,9 +184,7 @@ fn check_division(plan: &Plan, test: &PlannedTest, canaries: &Canaries) -> Resul
         };
     }
     if test.statistic == Statistic::TwinRank {
-        return wrong(
-            "twins are served to whoever asks, and belong to no arm: leave out the field canaries, route",
-        );
+        return wrong("ranks of twins are not tested by arms: plan them without the field canaries, route");
     }
     if test.keys.len() > 1 {
         return wrong("slots that were divided into arms are tested under one key: each has arms of its own");
@@ -197,15 +195,26 @@ fn check_division(plan: &Plan, test: &PlannedTest, canaries: &Canaries) -> Resul
     if let Err(error) = plan.route(test, "") {
         return Err(PlanError::Field(format!("canaries, route, {error}")));
     }
-    let exposure = |other: &PlannedTest| {
-        other.access != Access::Route && (&other.suspect, other.role) == (&test.suspect, test.role)
+    let same = |other: &PlannedTest| {
+        (&other.suspect, other.role) == (&test.suspect, test.role)
+            && other.epochs().is_superset(&test.epochs())
     };
+    let exposure = |other: &PlannedTest| other.access != Access::Route && same(other);
+    let route = |other: &PlannedTest| other.access == Access::Route && same(other);
     match test.access {
         Access::Route if plan.tests.first() == Some(test) => wrong(
             "the first test is the primary one, and a route is tested beside exposure (P3): put that first",
         ),
-        Access::Route if !plan.tests.iter().any(exposure) => {
-            wrong("a route is tested beside exposure (P3): register a test of exposure of the same suspect")
+        Access::Route if !plan.tests.iter().any(exposure) => wrong(
+            "a route is tested beside exposure (P3): register a test of exposure of the same suspect, in the same epoch",
+        ),
+        Access::Canary | Access::Likelihoods
+            if test.role.is_registered() && !plan.tests.iter().any(route) =>
+        {
+            wrong(
+                "slots that nobody was served are the control of divided ones: register a test of the route of the same suspect, in the \
+                 same epoch",
+            )
         }
         _ => Ok(()),
     }

@@ -32,6 +32,13 @@ impl Access {
 }
 
 impl PlannedTest {
+    /// Whether it looks at the same by the same statistic, beside the plan's reference if the other does.
+    pub(in crate::case) fn looks_as(&self, other: &Self, plan: &Plan) -> bool {
+        let beside =
+            |test: &Self| matches!(&plan.reference, Planned::Set { value } if test.sources.contains(value));
+        (self.access, self.statistic, beside(self)) == (other.access, other.statistic, beside(other))
+    }
+
     /// The access of the material that it looks at: a route is seen in what tests of exposure by canaries see.
     pub(in crate::case) fn material(&self) -> Access {
         match (self.access, self.statistic) {

@@ -23,6 +23,9 @@ pub(super) fn what_the_key_did(view: &View<'_>) -> Markup {
             "Canaries are places where an answer is equally right in several ways: a name, an order, a format. The alternatives, a "
             em { "sibling set" } ", were written and hashed in a book first; then the key picked one of each set (ChaCha20 under a key "
             "of that slot alone). Only that one was served, the others were withheld for good. "
+            @if super::route::division(view).is_some_and(|division| division.per_account) {
+                "Accounts under suspicion had picks of their own, each under a key of slot and account. "
+            }
             @if let Some(canaries) = planned(view) {
                 "The book is " code.hash { (canaries.book) } "; its hash is part of every slot's key, so a book that was changed "
                 "afterwards would have other picks."
@@ -36,7 +39,7 @@ pub(super) fn weaknesses(view: &View<'_>) -> Markup {
         li {
             strong { "What was planted is not shown here." } " Every open slot of the plan's ranges "
             @if super::route::division(view).is_some() { "that was to be served to anybody outside " }
-            "is tested, whether its sibling was ever served or not. That weakens a finding and cannot make one; that answers with it were served at all (claim P2) is for "
+            "is tested, whether its sibling was ever served or not. That weakens a finding of exposure and cannot make one; that answers with it were served at all (claim P2) is for "
             "the provider's records to show."
         }
         @if view.registered().iter().any(|finding| metered(finding)) {
@@ -66,7 +69,7 @@ pub(super) fn section(view: &View<'_>) -> Markup {
         section {
             h2 { "Canaries" }
             p {
-                "Slots tested: all of "
+                @if super::route::division(view).is_some() { "Slots probed: all of " } @else { "Slots tested: all of " }
                 @for (at, range) in canaries.slots.iter().enumerate() {
                     @if at > 0 { "; " }
                     code { (range.class) } " from " (range.from) " below " (range.below)
@@ -165,7 +168,7 @@ fn slot(set: &SiblingSet, pick: Option<&str>, rows: &[Probe]) -> Markup {
                 "Siblings: "
                 @for (at, sibling) in set.siblings.iter().enumerate() {
                     @if at > 0 { ", " }
-                    @if pick == Some(sibling.says.as_str()) { strong { (visible(&sibling.says)) } " (picked)" }
+                    @if pick == Some(sibling.says.as_str()) { strong { (visible(&sibling.says)) } " (the slot's pick)" }
                     @else { (visible(&sibling.says)) }
                 }
             }

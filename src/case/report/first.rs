@@ -42,7 +42,7 @@ pub(super) fn page(view: &View<'_>) -> Markup {
                 "Positive control: trained by us on marked answers; clean control: trained by us on unmarked ones."
             }
             div.columns {
-                (claimed(view))
+                div { (claimed(view)) (super::route::claimed(view)) }
                 (not_claimed(view))
             }
             (weaknesses::list(view))
@@ -122,7 +122,6 @@ fn claimed(view: &View<'_>) -> Markup {
                 "copies that others made of them, or on another model that learned from them. A suspect with search or other tools "
                 "may also have read them while it answered."
             }
-            (super::route::claimed(view))
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn list(view: &View<'_>) -> Markup {
                     strong { "Where an answer ends is the tester's word." } " The plan asks for at most " (view.plan.pool.answer_tokens)
                     " tokens; a shorter answer may have ended by itself or have been cut where that suits, and nothing here tells which."
                 } }
+                (super::route::weaknesses(view))
                 @if view.has_canaries() { (super::canaries::weaknesses(view)) }
                 (about_keys(view))
                 li {

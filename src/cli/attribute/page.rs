@@ -57,6 +57,7 @@ fn halves(report: &Report) -> String {
     let [keyed, compared] = [report.route.keyed.ln_p, arms.ln_p].map(|ln| stated(log10_from_ln(ln)));
     let outcome = match report.route.outcome {
         RouteOutcome::Blocked => "blocked by the control",
+        RouteOutcome::Uncontrolled => "not claimed: the control has too few slots to reject",
         RouteOutcome::Established => "both halves reject",
         RouteOutcome::NotEstablished => "both halves have to reject, and one does not",
     };
@@ -65,7 +66,7 @@ fn halves(report: &Report) -> String {
          log10 p {keyed}\n\
          route (b)   {} of these accounts against {} of others, in {} strata of class and period: log10 p {compared}\n\
          rate ratio  {}\n\
-         leak ratio  {}: leakage explains the difference if their answers leak so many times as often\n\
+         leak ratio  {}: what explains the difference if recall grows in proportion to leaked copies\n\
          route       {outcome}\n",
         hits(&report.route.keyed),
         arm(&arms.campaign),

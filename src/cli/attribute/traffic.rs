@@ -31,8 +31,8 @@ pub(in super::super) struct Arguments {
     /// Where to write who asked for which slot
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Requests as JSON lines: id, prompt, perhaps response (where answers were rewritten), account, period (such as a week),
-    /// and role "sentinel" for the operator's own; - reads standard input
+    /// Requests as JSON lines: id, prompt, perhaps response (the model's own answer, where answers were rewritten), account, period
+    /// (such as a week), and perhaps the role under which it was served: campaign, ordinary or sentinel; - reads standard input
     #[arg(value_name = "REQUESTS.jsonl")]
     file: PathBuf,
 }
@@ -45,13 +45,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let policy = Policy { rate: 0.0, campaign_rate: 0.0, arms: Arms::default(), per_account: false };
     let canaries = CanaryBook::new(book(&arguments.book)?, nobody, policy)?;
     let mut asked_for: BTreeMap<u64, Traffic> = BTreeMap::new();
-    let (mut elsewhere, mut closed) = (0, 0);
+    let (mut elsewhere, mut closed, mut unplantable, mut later) = (0, 0, 0, 0);
     for row in &rows {
-        let asked = Asked::of(row)?;
+        let asked = Asked::of(row, &accounts)?;
         match canaries.slot(&asked.request) {
             Err(_) => elsewhere += 1,
             Ok(slot) if canaries.book().is_closed(slot) => closed += 1,
-            Ok(slot) => asked.count(slot, &accounts, &mut asked_for),
+            // Nothing would have been planted, whoever asked: such a request exposes nobody.
+            Ok(slot) if canaries.dry_run(slot, &asked.request).is_err() => unplantable += 1,
+            Ok(slot) => later += u64::from(!asked.count(slot, &mut asked_for)),
         }
     }
     let mut unplanned = 0;
@@ -74,7 +76,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     files::write(&arguments.out, format!("{}\n", lines.join("\n")).as_bytes(), Access::Owner)?;
     output::line(&format!("traffic {}  {} slots", accounts.traffic_commitment(&traffic), traffic.len()))?;
     output::talk(&format!(
-        "{elsewhere} of {} requests belong to no slot, {closed} to slots that stay closed for a court's replication.",
+        "{elsewhere} of {} requests belong to no slot, {closed} to slots that stay closed for a court's replication; in {unplantable} not \
+         every sibling could have been planted; {later} came after the period in which their slot was asked for first.",
         rows.len()
     ));
     if unplanned > 0 {
@@ -101,13 +104,21 @@ fn asked_by_nobody(slot: u64, period: &str) -> Traffic {
 /// One request.
 struct Asked<'a> {
     request: Request<'a>,
-    account: &'a str,
     period: &'a str,
-    sentinel: bool,
+    who: Who<'a>,
+}
+
+/// Whose request it was.
+enum Who<'a> {
+    /// One of the accounts under suspicion.
+    Suspected(&'a str),
+    Ordinary,
+    /// The operator.
+    Sentinel,
 }
 
 impl<'a> Asked<'a> {
-    fn of(row: &'a Row) -> Result<Self, Failure> {
+    fn of(row: &'a Row, accounts: &Accounts) -> Result<Self, Failure> {
         let text = |field: &str| row.fields.get(field).and_then(Value::as_str);
         let needed = |field: &str, what: &str| {
             text(field).ok_or_else(|| Failure(format!("line {}, field \"{field}\": {what}", row.line)))
@@ -117,24 +128,43 @@ impl<'a> Asked<'a> {
             Some(Prompt::Messages(turns)) => turns.last().map_or("", |turn| turn.content.as_str()),
             _ => needed("prompt", "canaries read text; give `prompt` or `messages`")?,
         };
+        let account = needed("account", "say whose request it was")?;
+        // Slots were served by role: an account that was served as another one would be counted for the wrong arm.
+        let who = match (text("role"), accounts.ids.contains(account)) {
+            (None | Some("campaign"), true) => Who::Suspected(account),
+            (None | Some("ordinary"), false) => Who::Ordinary,
+            (Some("sentinel"), false) => Who::Sentinel,
+            (Some(role), suspected) => {
+                let is = if suspected { "is" } else { "is not" };
+                let what = format!(
+                    "{account:?} was served as {role:?}, and {is} among the accounts under suspicion"
+                );
+                return Err(Failure(format!("line {}, field \"role\": {what}", row.line)));
+            }
+        };
         Ok(Self {
             request: Request { prompt, answer: text("response") },
-            account: needed("account", "say whose request it was")?,
             period: needed(
                 "period",
                 "say when it was, such as \"2026-w41\": slots are compared within periods",
             )?,
-            sentinel: text("role") == Some("sentinel"),
+            who,
         })
     }
 
-    /// A slot belongs to the period in which it was asked for first: the order of requests decides, and no key.
-    fn count(&self, slot: u64, accounts: &Accounts, slots: &mut BTreeMap<u64, Traffic>) {
+    /// A slot belongs to the period in which it was asked for first: the order of requests decides, and no key. Later requests
+    /// do not count (false): by then the suspect may have read what the first ones got.
+    fn count(&self, slot: u64, slots: &mut BTreeMap<u64, Traffic>) -> bool {
         let traffic = slots.entry(slot).or_insert_with(|| asked_by_nobody(slot, self.period));
-        match accounts.ids.get(self.account) {
-            Some(id) => *traffic.campaign.entry(id.clone()).or_default() += 1,
-            None => traffic.ordinary += u32::from(!self.sentinel),
+        if traffic.period != self.period {
+            return false;
         }
+        match self.who {
+            Who::Suspected(id) => *traffic.campaign.entry(id.to_owned()).or_default() += 1,
+            Who::Ordinary => traffic.ordinary += 1,
+            Who::Sentinel => {}
+        }
+        true
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::{Failure, output, rows};
 use super::Keyed;
 use crate::canary::{Account, Arms, CanaryBook, Plant, Policy, Request, Role, Served};
+use crate::source::files::{self, Access};
 use crate::source::text::{BadLines, Kind, Prompt, Row};
 
 #[derive(Debug, Args)]
@@ -29,9 +30,12 @@ pub(in super::super) struct Arguments {
     /// Accounts of the campaign have picks of their own
     #[arg(long)]
     per_account: bool,
-    /// Plant each slot so often at most, over all of the file: what a plan of a route calls serve_cap [default: no limit]
+    /// Plant each slot so often at most: what a plan of a route calls serve_cap [default: no limit]
     #[arg(long, value_name = "TIMES")]
     serve_cap: Option<u32>,
+    /// How often slots were planted before, to go on from; written again at the end. Without it the cap holds for this file alone
+    #[arg(long, value_name = "FILE.json", requires = "serve_cap")]
+    served: Option<PathBuf>,
     /// Requests as JSON lines: id, prompt, perhaps response (the answer to be rewritten), account, and role (campaign,
     /// ordinary, sentinel); - reads standard input
     #[arg(value_name = "REQUESTS.jsonl")]
@@ -47,11 +51,27 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let key = arguments.keyed.epoch_key()?;
     let canaries = CanaryBook::new(arguments.keyed.book()?, key, policy)?;
-    let mut served = Served::up_to(arguments.serve_cap.unwrap_or(u32::MAX));
+    let mut served = served(arguments)?;
     for row in &rows::read(&arguments.file, Kind::Prompts, BadLines::Refuse)?.rows {
         output::line(&responded(&canaries, &mut served, row)?.to_string())?;
     }
-    Ok(())
+    match &arguments.served {
+        Some(path) => Ok(files::write(path, &serde_json::to_vec(&served)?, Access::Owner)?),
+        None => Ok(()),
+    }
+}
+
+/// What was planted before.
+fn served(arguments: &Arguments) -> Result<Served, Failure> {
+    let none = Served::up_to(arguments.serve_cap.unwrap_or(u32::MAX));
+    let Some(path) = arguments.served.as_ref().filter(|path| path.exists()) else { return Ok(none) };
+    let wrong = |what: String| Failure(format!("{}: {what}", path.display()));
+    let earlier: Served = serde_json::from_str(&files::read_text(path)?)
+        .map_err(|error| wrong(format!("not what `canary respond --served` wrote: {error}")))?;
+    if earlier.cap() != none.cap() {
+        return Err(wrong(format!("its cap is {}, and --serve-cap says {}", earlier.cap(), none.cap())));
+    }
+    Ok(earlier)
 }
 
 fn responded(canaries: &CanaryBook, served: &mut Served, row: &Row) -> Result<Value, Failure> {
