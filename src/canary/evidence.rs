@@ -159,7 +159,7 @@ impl Evidence {
         let habits = Habits::of(book, asked);
         let mut choices = Choices::new();
         let mut silent = 0;
-        for (cluster, slot) in (0..).zip(asked) {
+        for (cluster, slot) in clusters(asked.iter().map(|slot| &slot.pick)).into_iter().zip(asked) {
             let counts = counts(book, slot, if scoring == Scoring::First { 1 } else { probes })?;
             silent += u64::from(counts.iter().all(|count| *count == 0));
             let scores = match scoring {
@@ -293,6 +293,16 @@ fn check(book: &Book, asked: &Asked, probes: usize, kept: bool) -> Result<(), Ev
     } else {
         Err(EvidenceError::Probes { pick: asked.pick.clone(), answers, planned: probes })
     }
+}
+
+/// Picks of one slot, by several accounts, are one cluster: they share its answers.
+pub(super) fn clusters<'p>(picks: impl Iterator<Item = &'p Pick>) -> Vec<u32> {
+    let mut seen: BTreeMap<u64, u32> = BTreeMap::new();
+    let number = |pick: &Pick| {
+        let next = u32::try_from(seen.len()).unwrap_or(u32::MAX);
+        *seen.entry(pick.slot).or_insert(next)
+    };
+    picks.map(number).collect()
 }
 
 /// A slot of the book, of those kept for a replication or of the others.

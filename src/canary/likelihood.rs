@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::book::{Book, Pick};
-use super::evidence::{Evidence, EvidenceError, check_slot};
+use super::evidence::{Evidence, EvidenceError, check_slot, clusters};
 use super::matching::Answer;
 use super::set::Family;
 use crate::law::{Choices, Scale};
@@ -56,7 +56,8 @@ impl Evidence {
     /// A slot that is closed, unknown or there twice, or values that are not one number a sibling, finite and at most 0.
     pub fn of_likelihoods(book: &Book, weighed: &[Likelihoods]) -> Result<Self, EvidenceError> {
         let mut choices = Choices::new();
-        for ((cluster, slot), surplus) in (0..).zip(weighed).zip(&surpluses(book, weighed)?) {
+        let clusters = clusters(weighed.iter().map(|slot| &slot.pick));
+        for ((cluster, slot), surplus) in clusters.into_iter().zip(weighed).zip(&surpluses(book, weighed)?) {
             let total = log_sum_exp(surplus) - ln(to_f64(surplus.len() as u64));
             let score = |surplus: &f64| ln(1.0 - LEARNED + LEARNED * exp(surplus - total));
             choices.add(slot.pick.clone(), &surplus.iter().map(score).collect::<Vec<_>>(), cluster)?;

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::book::{Book, Pick, Picks};
-use super::evidence::EvidenceError;
+use super::evidence::{EvidenceError, clusters};
 use super::fault::{Fault, Place, Problem, json_fault};
 use super::likelihood::check_values;
 use super::set::{Family, SIBLING, Sibling, SiblingSet};
@@ -170,7 +170,7 @@ impl Ranks {
     /// most 0.
     pub fn new(book: &Book, liked: &[Liked]) -> Result<Self, EvidenceError> {
         let (mut choices, mut values) = (Choices::new(), BTreeMap::new());
-        for (cluster, slot) in (0..).zip(liked) {
+        for (cluster, slot) in clusters(liked.iter().map(|slot| &slot.pick)).into_iter().zip(liked) {
             check_values(book, &slot.pick, &slot.ln_p)?;
             let set = book.set(slot.pick.slot).filter(|set| set.family == Family::Twin);
             let set = set.ok_or(EvidenceError::NoTwins(slot.pick.slot))?;

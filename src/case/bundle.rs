@@ -155,9 +155,9 @@ fn sha256(value: &impl Serialize) -> Result<Commitment, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::fixture;
     use crate::case::material::Content;
     use crate::case::plan::MarkedUnder;
+    use crate::case::{analyse, fixture};
     use crate::key::Secret;
 
     /// What somebody with a text editor and this program can do: change the content, then make every digest fit again.

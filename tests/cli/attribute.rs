@@ -174,7 +174,7 @@ fn thief(service: &Service) {
         "learned from answers served to these accounts, more than from as many served to others; that they were \
          republished is not excluded",
         "slots that nobody outside was served are silent",
-        "leakage explains the difference if their answers leak so many times as often",
+        "what explains the difference if recall grows in proportion to leaked copies",
         "needs about",
         "both halves reject",
     ] {

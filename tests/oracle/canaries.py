@@ -184,7 +184,7 @@ def score(book, answers, scoring, picks):
     scaled = [[f * factor for f in one] for one in real.values()]
     whole = [[rounded(f) for f in one] for one in scaled]
     values = [f[picks.pick(*pick)] for pick, f in zip(real, whole)]
-    found = summary(whole, values) | {"share_of_z_kept": kept(whole, scaled)}
+    found = summary(whole, values, [slot for slot, _ in real]) | {"share_of_z_kept": kept(whole, scaled)}
     return {"slots": len(real), "silent": silent} | {f"summary.{name}": value for name, value in found.items()}
 
 
@@ -224,26 +224,28 @@ def kept(whole, scaled):
     return math.fsum(a * r) / size if size else 1.0
 
 
-def summary(whole, values):
-    """Slots whose scores are all alike are no draws."""
-    telling = [(f, x) for f, x in zip(whole, values) if len(set(f)) > 1]
+def summary(whole, values, names):
+    """Slots whose scores are all alike are no draws; picks of one slot, by several accounts, are one cluster and one batch."""
+    first = {name: at for at, name in reversed(list(enumerate(names)))}
+    telling = [(f, x, first[name]) for f, x, name in zip(whole, values, names) if len(set(f)) > 1]
+    telling.sort(key=lambda one: one[2])
     if not telling:
         nothing = dict.fromkeys(("sum", "estimate", "expected", "z", "n_eff", "ln_p", "log10_p", "ln_p_min"), mpf(0))
         nothing |= {"largest_share": mpf(1), "ln_e": mpf(0), "ln_e_max": mpf(0), "method": "certain"}
         return nothing | {"scored": 0, "interval": [None, None]}
-    slots, values = zip(*telling)
+    slots, values, names = zip(*telling)
     means = [Fraction(sum(f), len(f)) for f in slots]
     variances = [Fraction(sum(x * x for x in f), len(f)) - mean**2 for f, mean in zip(slots, means)]
     gross = [sum(abs(x) for x in f) for f in slots]
     variance, over = sum(variances), sum(values) - sum(means)
     expected, rate = sum(means) / sum(gross), over / sum(gross)
-    ln_e, ln_e_max = exact.e_process_of_choices(slots, values)
+    ln_e, ln_e_max = exact.e_process_of_choices(slots, values, names)
     ln_p, method = tail(slots, sum(values))
     return {
         "scored": len(slots),
         "sum": mpf(sum(values)),
         "estimate": exact.real(expected + rate),
-        "interval": interval([x - mean for x, mean in zip(values, means)], gross, rate, expected),
+        "interval": interval([x - mean for x, mean in zip(values, means)], gross, names, rate, expected),
         "expected": exact.real(expected),
         "z": exact.real(over) / mp.sqrt(exact.real(variance)),
         "n_eff": exact.real(variance**2 / sum(v * v for v in variances)),
@@ -268,8 +270,11 @@ def tail(slots, total):
     return exact.choices(slots, total), "exact-lattice"
 
 
-def interval(over, gross, rate, expected):
-    m, squares = len(over), sum((a - rate * w) ** 2 for a, w in zip(over, gross))
+def interval(over, gross, names, rate, expected):
+    together = {}
+    for a, w, name in zip(over, gross, names):
+        together[name] = together.get(name, 0) + a - rate * w
+    m, squares = len(together), sum(one**2 for one in together.values())
     if m < 2 or not squares:
         return [None, None]
     half = rows.NORMAL * mp.sqrt(exact.real(squares * m / (m - 1))) / sum(gross)

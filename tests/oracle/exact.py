@@ -206,14 +206,15 @@ def choices(slots, k):
     return mp.log(mpf(found)) - mp.log(mpf(sum(ways.values()))) if found else mp.ninf
 
 
-def e_process_of_choices(slots, values):
+def e_process_of_choices(slots, values, names):
     """(ln E after the last slot, its maximum), a slot a batch; psi(x) = ln (1/K) sum e^(x f), a_max the largest |f|."""
+    ends = [0] + [at + 1 for at in range(len(names)) if names[at + 1 : at + 2] != names[at : at + 1]]
     largest, logs = max(1, *(abs(f) for scores in slots for f in scores)), []
     for j in range(13):
         x, path = mpf(2) ** -j / largest, [mpf(0)]
         for scores, value in zip(slots, values):
             path.append(path[-1] + x * value - log_mean_exp([x * f for f in scores]))
-        logs.append(path)
+        logs.append([path[end] for end in ends])
     averages = [log_mean_exp(column) for column in zip(*logs)]
     return averages[-1], max(averages)
 

@@ -171,7 +171,7 @@ def vectors(service, served):
 
 def summary(service, served):
     whole, values = vectors(service, served)
-    return canaries.summary(whole, values) | {"share_of_z_kept": canaries.kept(whole, whole)}
+    return canaries.summary(whole, values, [slot for slot, _ in served]) | {"share_of_z_kept": canaries.kept(whole, whole)}
 
 
 def keyed(service, arm):

@@ -51,7 +51,7 @@ def weighed(program, comparisons, number):
     scores = ranks(book, lines) if twins else stand_out(book, lines)
     scores, served = scores
     values = [served(at, picks.pick(*pick)) for at, pick in enumerate(asked)]
-    expected = summarised(scores, values, twins)
+    expected = summarised(scores, values, [slot for slot, _ in asked], twins)
     needed = planning.first_on_ladder(1 / 16, 0.01, 1e-6, 0.9)
     expected |= {"key_id": key_id(secret), "epoch": inputs.DEFAULT_EPOCH, "book": book.sha256.hex(), "slots": len(asked)}
     expected |= {"silent": 0, "feasibility.have": len(asked), "feasibility.needed": float(needed)}
@@ -129,8 +129,8 @@ def ranks(book, lines):
     return (scores, scores), lambda at, pick: scores[at][places[at][pick] - 1]
 
 
-def summarised(scores, values, twins):
+def summarised(scores, values, slots, twins):
     whole, scaled = scores
-    found = canaries.summary(whole, values)
+    found = canaries.summary(whole, values, slots)
     found["share_of_z_kept"] = 1.0 if twins else canaries.kept(whole, scaled)
     return {f"summary.{name}": value for name, value in found.items()}
