@@ -19,7 +19,7 @@ use super::material::Material;
 use super::plan::{Plan, SealedPlan, canonical};
 use crate::key::{Commitment, Genesis, Opening};
 use crate::source::files::{self, Access, FileError};
-pub use check::{Check, Status, check, check_bytes};
+pub use check::{Check, Status, check_bytes};
 pub use outside::Outside;
 
 /// The format of a bundle.
@@ -130,6 +130,14 @@ pub enum BundleError {
     /// JSON.
     #[error("the bundle has no canonical JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// Re-derives everything in the bundle at `path`, offline, and compares it with what is known from `outside`.
+///
+/// # Errors
+/// The file cannot be read. Whatever is wrong *in* it is a failed [`Check`].
+pub fn check(path: &Path, outside: &Outside) -> Result<Vec<Check>, FileError> {
+    Ok(check_bytes(&files::read(path)?, outside))
 }
 
 /// The digest of each object: the top-level parts, openings and material one by one.

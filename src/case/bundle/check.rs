@@ -1,7 +1,6 @@
 //! Checking a bundle: every digest, proof and number again, from nothing but the file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +12,6 @@ use crate::case::material::Material;
 use crate::case::plan::{Plan, Planned, SealedPlan, canonical, matchers_sha256, statistic_sha256};
 use crate::case::{Analysis, analyse};
 use crate::key::{Commitment, Genesis, Opening, SchemeKey};
-use crate::source::files::{self, FileError};
 
 /// What became of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,15 +51,8 @@ impl Check {
     }
 }
 
-/// Re-derives everything in the bundle at `path`, offline, and compares it with what is known from `outside`.
-///
-/// # Errors
-/// The file cannot be read. Whatever is wrong *in* it is a failed [`Check`].
-pub fn check(path: &Path, outside: &Outside) -> Result<Vec<Check>, FileError> {
-    Ok(check_bytes(&files::read(path)?, outside))
-}
-
-/// [`check`] of a bundle's bytes.
+/// Re-derives everything in a bundle, offline, and compares it with what is known from `outside`. Whatever is wrong is a failed
+/// [`Check`].
 pub fn check_bytes(bytes: &[u8], outside: &Outside) -> Vec<Check> {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
