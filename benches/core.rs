@@ -112,18 +112,25 @@ fn batch(epoch: &EpochKey) {
     let embedder = Embedder::new("green/1/w1/b2/t1".parse::<Spec>().unwrap().open(epoch), 2.0).unwrap();
     let mut logits = vec![0.5_f32; ROWS * VOCABULARY];
     let contexts: Vec<TokenId> = (0..).take(ROWS).collect();
-    let alone = best(10, 1, || {
-        for (row, context) in logits.chunks_mut(VOCABULARY).zip(contexts.chunks(1)) {
-            black_box(embedder.answer().step(context, row));
-        }
-    });
     let mut answers: Vec<Answer<'_>> = (0..ROWS).map(|_| embedder.answer()).collect();
-    let together = best(10, 1, || {
-        let each = answers.iter_mut().zip(contexts.chunks(1)).zip(logits.chunks_mut(VOCABULARY));
-        let mut rows: Vec<Row<'_, '_>> =
-            each.map(|((answer, context), logits)| Row { answer, context, logits }).collect();
-        black_box(step_all(&mut rows));
-    });
+    let (mut alone, mut together) = (f64::INFINITY, f64::INFINITY);
+    // In turn: what slows one slows the other.
+    for _ in 0..10 {
+        let one_by_one = best(1, 1, || {
+            for ((row, context), answer) in
+                logits.chunks_mut(VOCABULARY).zip(contexts.chunks(1)).zip(&mut answers)
+            {
+                black_box(answer.step(context, row));
+            }
+        });
+        let all = best(1, 1, || {
+            let each = answers.iter_mut().zip(contexts.chunks(1)).zip(logits.chunks_mut(VOCABULARY));
+            let mut rows: Vec<Row<'_, '_>> =
+                each.map(|((answer, context), logits)| Row { answer, context, logits }).collect();
+            black_box(step_all(&mut rows));
+        });
+        (alone, together) = (alone.min(one_by_one), together.min(all));
+    }
     let threads = std::thread::available_parallelism().unwrap();
     println!(
         "  {ROWS} rows, {threads} thread(s)   {together:8.1} us  {:5.2} x as quick as one by one",
