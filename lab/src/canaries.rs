@@ -105,6 +105,42 @@ pub(crate) fn run(models: Option<&Path>, seeds: u64, only: Option<&str>) -> Resu
     Ok(())
 }
 
+/// How much of `number` planted answers the rewriter leaves: pairs of neighbouring tokens, and siblings that are still named.
+/// Nobody is trained.
+pub(crate) fn rewritten(models: &Path, number: usize) -> Result<()> {
+    let lab = Lab::open()?;
+    let service = Service::open(&lab, 1)?;
+    // The harvest begins with every slot asked for in turn; a step that shares no factor with the serves visits all kinds.
+    let planted: Vec<usize> = (0..SLOTS * SERVES)
+        .step_by(7)
+        .filter(|at| service.canaries.arm(service.slots[at / SERVES]) == Arm::Campaign)
+        .take(number)
+        .collect();
+    let mut answers: Vec<Exchange> = planted.iter().map(|at| service.harvest[*at].clone()).collect();
+    let named = |answers: &[Exchange]| -> Result<usize> {
+        let mut named = 0;
+        for (at, answer) in planted.iter().zip(answers) {
+            let slot = service.slots[at / SERVES];
+            let set = service.book().set(slot).ok_or("a slot of the book has no set")?;
+            let pick = service.canaries.picks().sibling(&service.pick(at / SERVES, slot)).ok_or("no pick")?;
+            let text = answer.response.strip_suffix(&[service.end]).unwrap_or(&answer.response);
+            let found = Matcher::new(&set)?.answer(&service.tokenizer.decode(text)?);
+            named += usize::from(found == Answer::Sibling(pick as usize));
+        }
+        Ok(named)
+    };
+    let before = named(&answers)?;
+    let rewriter = Rewriter::open(&models.join("smollm2.gguf"))?;
+    let kept = rewriter.rewrite(&mut answers, &service.purpose("paraphrase, a sample"))?;
+    println!(
+        "{} planted answers: {before} named their sibling, {} after rewriting; {:.1} % of pairs of tokens are kept",
+        answers.len(),
+        named(&answers)?,
+        100.0 * kept
+    );
+    Ok(())
+}
+
 /// The operator, and what it served.
 struct Service<'a> {
     lab: &'a Lab,

@@ -109,7 +109,14 @@ fn strength(arguments: &[String], runs: fn(u64) -> Vec<strength::Run>) -> corpus
 fn canaries(arguments: &[String]) -> corpus::Result<()> {
     let seeds = option(arguments, "--seeds").unwrap_or("3");
     let seeds = seeds.parse().map_err(|_| format!("--seeds {seeds}: not a whole number"))?;
-    canaries::run(option(arguments, "--models").map(Path::new), seeds, option(arguments, "--only"))
+    let models = option(arguments, "--models").map(Path::new);
+    match (option(arguments, "--rewritten"), models) {
+        (Some(number), Some(models)) => {
+            let number = number.parse().map_err(|_| format!("--rewritten {number}: not a whole number"))?;
+            canaries::rewritten(models, number)
+        }
+        _ => canaries::run(models, seeds, option(arguments, "--only")),
+    }
 }
 
 /// The argument after `name`.
