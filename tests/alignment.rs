@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use taggant::key::Secret;
@@ -159,7 +160,7 @@ fn from_the_whole_text(teacher: &Bpe, text: &str, known: &[Known<'_>]) -> BTreeM
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn mass_is_conserved_and_the_row_is_that_of_the_whole_text(length in 0_usize..200, seed in any::<u64>()) {

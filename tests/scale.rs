@@ -12,6 +12,7 @@ use std::io::{self, Read};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use taggant::key::Secret;
 use taggant::law::{Draw, Law};
 use taggant::scheme::{Scheme, Spec};
@@ -138,7 +139,9 @@ fn bits(summary: Option<&Summary>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig {
+        cases: 200, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_same_text_gives_the_same_summary_whatever_fits_into_memory(
