@@ -101,6 +101,39 @@ fn a_thief_that_says_nothing_is_found_and_its_route_told_from_a_leak() {
     assert!(beside.contains("reference_ln_p"), "{beside}");
 }
 
+/// A key that hits an innocent in one half of its route alone: the larger p of both would hide it.
+#[test]
+fn a_control_that_rejects_in_one_half_of_a_route_leaves_nothing() {
+    let mut divided = divided(5, 200, false);
+    for test in divided.plan["tests"].as_array_mut().unwrap() {
+        if test["access"] == "canary" {
+            test["access"] = "likelihoods".into();
+            test["statistic"] = "canary-likelihood".into();
+        }
+    }
+    let with_innocent = |recall: Recall| {
+        let said = [("suspect", THIEF), ("student", THIEF), ("innocent", recall)];
+        let mut material: Vec<Material> = vec![
+            of("suspect", rows(&divided, THIEF, 1)),
+            of("student", rows(&divided, THIEF, 2)),
+            of("innocent", rows(&divided, NOTHING, 3)),
+        ];
+        material.extend(
+            (1..)
+                .zip(said)
+                .map(|(seed, (suspect, recall))| super::of(suspect, divided.answers(recall, seed))),
+        );
+        let plan = divided.sealed().unwrap();
+        let analysis = analyse(&plan, &material, Some(&divided.disclosed), &divided.keys()).unwrap();
+        let route = analysis.findings()[5].route().unwrap().clone();
+        (found(&analysis), route)
+    };
+    assert_eq!(with_innocent(NOTHING).0[..4], [true; 4]);
+    let (found, route) = with_innocent([0.3, 0.3, 0.0]);
+    assert!(route.keyed.ln_p < -14.0 && route.arms.ln_p > -5.0, "{route:?}");
+    assert!(!found.contains(&true), "{found:?}");
+}
+
 /// One innocent under many keys: rejections at 5 % stay below what a valid test shows but once in a thousand times.
 #[test]
 fn an_innocent_weighed_stays_within_the_level() {

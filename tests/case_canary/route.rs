@@ -113,7 +113,7 @@ impl Divided {
     }
 
     /// What a suspect answers that remembers what it was shown, each arm as often as `recall` says.
-    fn answers(&self, recall: Recall, seed: u64) -> Vec<Probe> {
+    pub(super) fn answers(&self, recall: Recall, seed: u64) -> Vec<Probe> {
         let (key, canaries) = (self.served(), self.canaries());
         let (picks, mut chance) = (BOOK.picks(&key), Chance(ChaCha8Rng::seed_from_u64(seed)));
         let division = &self.plan["canaries"]["value"]["route"]["value"];
