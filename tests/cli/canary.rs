@@ -88,6 +88,34 @@ fn a_student_of_what_was_served_is_seen_and_an_innocent_is_not() {
 }
 
 #[test]
+fn the_cap_holds_over_several_files_and_its_counts_are_not_another_caps() {
+    let folder = with_book("canary-cap");
+    let (slot, prompt) = probes(&folder).remove(0);
+    let request = |id: u32| json!({ "id": id.to_string(), "prompt": prompt, "account": "a" });
+    fs::write(folder.join("requests.jsonl"), lines((0..2).map(request))).unwrap();
+    let respond = |cap: &str| {
+        let arguments: [&[&str]; 4] = [
+            &["canary", "respond", "--book", "book.json", "--rate", "1"],
+            &KEY,
+            &["--serve-cap", cap, "--served", "served.json"],
+            &["requests.jsonl"],
+        ];
+        taggant(&folder, &arguments.concat())
+    };
+    let outcomes = |output: Output| -> Vec<Value> {
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| parsed(line)["record"]["outcome"].clone()).collect()
+    };
+    assert_eq!(outcomes(respond("3")), ["planted", "planted"]);
+    assert_eq!(outcomes(respond("3")), ["planted", "capped"]);
+    let served = parsed(&fs::read_to_string(folder.join("served.json")).unwrap());
+    assert_eq!(served, json!({ "cap": 3, "planted": { slot.to_string(): 3 } }));
+    assert!(said(&respond("2")).contains("its cap is 3, and --serve-cap says 2"));
+    fs::write(folder.join("served.json"), "{").unwrap();
+    assert!(said(&respond("3")).contains("served.json: not what `canary respond --served` wrote"));
+}
+
+#[test]
 fn assignments_are_checked_against_book_key_and_epoch() {
     let folder = with_book("canary-assign");
     let epoch = "2026-q4@quicknet:1000:fe290beca10872ef2fb164d2aa4442de4566183ec51c56ff3cd603d930e54fdd";

@@ -213,6 +213,63 @@ fn a_plan_with_a_route_is_sealed_tested_and_checked() {
     assert!(said(&without).contains("give --accounts and --traffic"), "{}", said(&without));
 }
 
+/// The same by what a suspect holds for likelier, whatever it says.
+#[test]
+fn a_plan_of_log_probabilities_is_weighed_tested_and_checked() {
+    let folder = planned("case-weighed");
+    let mut plan = example(&folder);
+    for test in plan["tests"].as_array_mut().unwrap() {
+        test["access"] = "likelihoods".into();
+        test["statistic"] = "canary-likelihood".into();
+    }
+    fs::write(folder.join("plan.json"), plan.to_string()).unwrap();
+    fine(&folder, &["plan", "seal", "plan.json", "--genesis", "genesis.json", "--out", "sealed.json"]);
+    let probes = fine(&folder, &["canary", "probes", "--likelihoods", "--book", "book.json", "sealed.json"]);
+    let probes: Vec<Value> = probes.lines().map(parsed).collect();
+    assert!(
+        probes.iter().all(|row| row["texts"].as_array().unwrap().len() >= 2 && row["prompts"][0].is_string())
+    );
+    let slots: Vec<String> = probes.iter().map(|probe| probe["slot"].to_string()).collect();
+    let keyed = ["canary", "assign", "--book", "book.json", "--key", "k.json", "--epoch", SERVED];
+    let slots = slots.iter().map(String::as_str);
+    let assigned = parsed(&fine(&folder, &keyed.into_iter().chain(slots).collect::<Vec<_>>()));
+    // Tastes that know nothing of the key; what was learned stands three above.
+    let weighed = |learned: f64, taste: usize| {
+        let row = |(probe, pick): (&Value, &Value)| {
+            let texts = probe["texts"].as_array().unwrap().len();
+            let number = usize::try_from(probe["slot"].as_u64().unwrap()).unwrap();
+            let liked = |at: usize| {
+                let step = u32::try_from((at * 31 + number * taste) % 17).unwrap();
+                let taste = -9.0 - f64::from(step) / 8.0;
+                if at as u64 == pick["pick"] { taste + learned } else { taste }
+            };
+            json!({ "slot": probe["slot"], "ln_p": (0..texts).map(liked).collect::<Vec<f64>>() })
+        };
+        lines(probes.iter().zip(assigned["slots"].as_array().unwrap()).map(row))
+    };
+    for (suspect, learned, taste) in [("suspect", 3.0, 7), ("student", 3.0, 11), ("innocent", 0.0, 13)] {
+        fs::write(folder.join(format!("{suspect}.jsonl")), weighed(learned, taste)).unwrap();
+    }
+    let given = ["suspect", "student", "innocent"].map(|name| format!("{name}={name}.jsonl"));
+    let given: Vec<&str> = given.iter().flat_map(|file| ["--likelihoods", file]).collect();
+    let found = taggant(&folder, &[&TEST[..], &given, &["--bundle", "bundle.json"]].concat());
+    assert_eq!(found.status.code(), Some(0), "{}", said(&found));
+    let check = ["case", "check", "bundle.json", "--genesis", "genesis.json", "--seal", "sealed.json"];
+    assert!(fine(&folder, &check).contains("verified"));
+    fine(&folder, &["case", "report", "bundle.json", "--out", "report.html"]);
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(page.contains("canaries, what stands out") && page.contains("by log-probabilities"));
+    for (row, names) in [
+        ("{\"slot\": 7}", "line 1: missing field `ln_p`"),
+        ("{\"slot\": 7, \"ln_p\": [0.5]}", "row 0 is of slot 7"),
+        ("{\"slot\": 7, \"ln_p\": [NaN]}", "one ln p for each sibling"),
+    ] {
+        fs::write(folder.join("wrong.jsonl"), row).unwrap();
+        let refused = taggant(&folder, &[&TEST[..], &["--likelihoods", "suspect=wrong.jsonl"]].concat());
+        assert!(refused.status.code() == Some(2) && said(&refused).contains(names), "{}", said(&refused));
+    }
+}
+
 const ARMS: taggant::canary::Arms = taggant::canary::Arms { campaign: 0.45, sentinel: 0.1 };
 
 /// Prompts of every set but each tenth, each from two accounts under suspicion, twice from ordinary ones and once from nobody.

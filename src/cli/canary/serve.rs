@@ -52,13 +52,14 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let key = arguments.keyed.epoch_key()?;
     let canaries = CanaryBook::new(arguments.keyed.book()?, key, policy)?;
     let mut served = served(arguments)?;
-    for row in &rows::read(&arguments.file, Kind::Prompts, BadLines::Refuse)?.rows {
-        output::line(&responded(&canaries, &mut served, row)?.to_string())?;
+    let rows = rows::read(&arguments.file, Kind::Prompts, BadLines::Refuse)?.rows;
+    let responses: Vec<Value> =
+        rows.iter().map(|row| responded(&canaries, &mut served, row)).collect::<Result<_, Failure>>()?;
+    // Counted before anything is said: a plant that is lost exposes nobody, and one that was not counted exposes too often.
+    if let Some(path) = &arguments.served {
+        files::write(path, &serde_json::to_vec(&served)?, Access::Default)?;
     }
-    match &arguments.served {
-        Some(path) => Ok(files::write(path, &serde_json::to_vec(&served)?, Access::Owner)?),
-        None => Ok(()),
-    }
+    responses.iter().try_for_each(|response| output::line(&response.to_string()))
 }
 
 /// What was planted before.
